@@ -1,0 +1,1 @@
+"""What every marketplace is built from: the contract, its outcomes, limits as data, transport."""
