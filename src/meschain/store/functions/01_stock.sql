@@ -1,0 +1,222 @@
+-- Stock: the one place that says what is available and what each listing should show.
+
+-- What one account is told: floor(available × share) − buffer, within [0, maximum].
+-- The same rule as domain.stock.published_quantity; a property test holds the two equal.
+CREATE OR REPLACE FUNCTION published_quantity(
+    p_available bigint, p_share_bps integer, p_buffer integer, p_maximum integer
+) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT greatest(0, least(p_available * p_share_bps / 10000 - p_buffer,
+                             coalesce(p_maximum, 2147483647)))::integer
+$$;
+
+-- Bring the desired quantities of every listing of these variants (and of the bundles they are
+-- part of) up to date with the stock levels; mark what changed dirty. The caller holds the locks
+-- on the levels. Returns the accounts touched, for the wake-up after the commit.
+CREATE OR REPLACE FUNCTION refresh_desired_quantity(
+    p_merchant integer, p_variants bigint[], p_now_us bigint
+) RETURNS integer[] LANGUAGE plpgsql AS $$
+DECLARE
+    v_variants bigint[];
+    v_accounts integer[];
+BEGIN
+    SELECT array_agg(DISTINCT v) INTO v_variants FROM (
+        SELECT unnest(p_variants) AS v
+        UNION ALL
+        SELECT b.bundle_variant_id FROM bundle_component b
+         WHERE b.merchant_id = p_merchant AND b.component_variant_id = ANY (p_variants)
+    ) all_variants;
+
+    PERFORM 1
+       FROM listing l
+       JOIN offer_desired_quantity d
+         ON d.merchant_id = l.merchant_id AND d.account_id = l.account_id
+        AND d.listing_id = l.listing_id
+      WHERE l.merchant_id = p_merchant AND l.variant_id = ANY (v_variants) AND l.state <> 'closed'
+      ORDER BY d.listing_id, d.account_id
+        FOR UPDATE OF d;
+
+    -- A fresh statement, so a fresh snapshot: what others committed while we waited is seen.
+    WITH wanted AS (
+        SELECT l.account_id, l.listing_id, s.velocity,
+               published_quantity(s.available, coalesce(l.share_bps, a.share_bps),
+                                  coalesce(l.buffer_units, a.buffer_units),
+                                  least(l.quantity_max, a.quantity_max)) AS quantity
+          FROM listing l
+          JOIN account a ON a.merchant_id = l.merchant_id AND a.account_id = l.account_id
+          JOIN variant v ON v.merchant_id = l.merchant_id AND v.variant_id = l.variant_id
+          CROSS JOIN LATERAL (
+              SELECT coalesce(min(part.available / part.units), 0) AS available,
+                     coalesce(max(part.velocity), 0) AS velocity
+                FROM (
+                    SELECT c.units, coalesce(sum(greatest(0, sl.on_hand - sl.reserved - sl.safety_stock)), 0)
+                               AS available,
+                           coalesce(sum(sl.velocity_milli), 0) AS velocity
+                      FROM (
+                          SELECT v.variant_id AS component_id, 1 AS units WHERE NOT v.is_bundle
+                          UNION ALL
+                          SELECT b.component_variant_id, b.units FROM bundle_component b
+                           WHERE v.is_bundle AND b.merchant_id = p_merchant
+                             AND b.bundle_variant_id = v.variant_id
+                      ) c
+                      LEFT JOIN stock_level sl
+                        ON sl.merchant_id = p_merchant AND sl.variant_id = c.component_id
+                       AND (a.location_ids IS NULL OR sl.location_id = ANY (a.location_ids))
+                     GROUP BY c.component_id, c.units
+                ) part
+          ) s
+         WHERE l.merchant_id = p_merchant AND l.variant_id = ANY (v_variants)
+           AND l.state <> 'closed'
+    ), changed AS (
+        UPDATE offer_desired_quantity d
+           SET quantity = w.quantity, revision = d.revision + 1
+          FROM wanted w
+         WHERE d.merchant_id = p_merchant AND d.account_id = w.account_id
+           AND d.listing_id = w.listing_id AND d.quantity <> w.quantity
+        RETURNING d.account_id, d.listing_id, d.quantity, w.velocity
+    ), marked AS (
+        INSERT INTO offer_dirty AS o
+            (merchant_id, account_id, listing_id, field, urgency, rank, since_us)
+        SELECT p_merchant, c.account_id, c.listing_id, 1,
+               CASE WHEN c.quantity < k.quantity THEN 0 ELSE 3 END,
+               -least(c.velocity, 2000000000)::integer, p_now_us
+          FROM changed c
+          LEFT JOIN offer_acknowledged k
+            ON k.merchant_id = p_merchant AND k.account_id = c.account_id
+           AND k.listing_id = c.listing_id
+         ORDER BY c.listing_id, c.account_id
+        -- Never DO NOTHING: a claim may be deleting this very row with the older value in hand.
+        ON CONFLICT (merchant_id, account_id, field, listing_id) DO UPDATE
+           SET urgency = excluded.urgency, rank = excluded.rank, not_before_us = 0,
+               since_us = least(o.since_us, excluded.since_us)
+        RETURNING account_id
+    )
+    SELECT coalesce(array_agg(DISTINCT account_id), '{}') INTO v_accounts FROM marked;
+    RETURN v_accounts;
+END
+$$;
+
+-- Book movements of one kind at one location and refresh what the channels should show.
+-- Arrays run in parallel: variant, change of the counted units.
+CREATE OR REPLACE FUNCTION move_stock(
+    p_merchant integer, p_location integer, p_kind text, p_variants bigint[], p_deltas integer[],
+    p_reason text, p_actor text, p_now timestamptz, p_now_us bigint
+) RETURNS integer[] LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO stock_level (merchant_id, variant_id, location_id)
+    SELECT p_merchant, v, p_location FROM unnest(p_variants) v ORDER BY v
+    ON CONFLICT DO NOTHING;
+    PERFORM 1 FROM stock_level
+      WHERE merchant_id = p_merchant AND location_id = p_location
+        AND variant_id = ANY (p_variants)
+      ORDER BY variant_id, location_id FOR UPDATE;
+    INSERT INTO stock_movement (merchant_id, variant_id, location_id, kind, on_hand_delta,
+                                reserved_delta, reason, actor, occurred_at)
+    SELECT p_merchant, m.variant_id, p_location, p_kind, m.delta, 0, p_reason, p_actor, p_now
+      FROM unnest(p_variants, p_deltas) AS m (variant_id, delta)
+     WHERE m.delta <> 0
+     ORDER BY m.variant_id;
+    UPDATE stock_level l SET on_hand = l.on_hand + m.delta
+      FROM (SELECT variant_id, sum(delta)::integer AS delta
+              FROM unnest(p_variants, p_deltas) AS d (variant_id, delta) GROUP BY variant_id) m
+     WHERE l.merchant_id = p_merchant AND l.location_id = p_location
+       AND l.variant_id = m.variant_id AND m.delta <> 0;
+    RETURN refresh_desired_quantity(p_merchant, p_variants, p_now_us);
+END
+$$;
+
+-- Set desired prices of listings to what the variants now say. One chunk of a mass change: the
+-- caller passes at most 5,000 variants in key order. Returns the accounts touched.
+CREATE OR REPLACE FUNCTION refresh_desired_price(
+    p_merchant integer, p_variants bigint[], p_now_us bigint
+) RETURNS integer[] LANGUAGE plpgsql AS $$
+DECLARE
+    v_accounts integer[];
+BEGIN
+    PERFORM 1
+       FROM listing l
+       JOIN offer_desired_price d
+         ON d.merchant_id = l.merchant_id AND d.account_id = l.account_id
+        AND d.listing_id = l.listing_id
+      WHERE l.merchant_id = p_merchant AND l.variant_id = ANY (p_variants) AND l.state <> 'closed'
+      ORDER BY d.listing_id, d.account_id
+        FOR UPDATE OF d;
+    WITH changed AS (
+        UPDATE offer_desired_price d
+           SET list_minor = coalesce(v.list_price_minor, v.sale_price_minor),
+               sale_minor = v.sale_price_minor, floor_minor = v.floor_price_minor,
+               revision = d.revision + 1
+          FROM listing l
+          JOIN variant v ON v.merchant_id = l.merchant_id AND v.variant_id = l.variant_id
+         WHERE l.merchant_id = p_merchant AND l.variant_id = ANY (p_variants)
+           AND l.state <> 'closed' AND v.sale_price_minor IS NOT NULL
+           AND d.merchant_id = p_merchant AND d.account_id = l.account_id
+           AND d.listing_id = l.listing_id
+           AND (d.list_minor, d.sale_minor, d.floor_minor) IS DISTINCT FROM
+               (coalesce(v.list_price_minor, v.sale_price_minor), v.sale_price_minor,
+                v.floor_price_minor)
+        RETURNING d.account_id, d.listing_id, d.sale_minor
+    ), marked AS (
+        INSERT INTO offer_dirty AS o
+            (merchant_id, account_id, listing_id, field, urgency, rank, since_us)
+        SELECT p_merchant, c.account_id, c.listing_id, 2,
+               -- A price brake: every sale at the old, lower price loses money, so it goes first.
+               CASE WHEN c.sale_minor * 100 >= k.sale_minor * 120 THEN 1 ELSE 2 END, 0, p_now_us
+          FROM changed c
+          LEFT JOIN offer_acknowledged k
+            ON k.merchant_id = p_merchant AND k.account_id = c.account_id
+           AND k.listing_id = c.listing_id
+         ORDER BY c.listing_id, c.account_id
+        ON CONFLICT (merchant_id, account_id, field, listing_id) DO UPDATE
+           SET urgency = excluded.urgency, rank = excluded.rank, not_before_us = 0,
+               since_us = least(o.since_us, excluded.since_us)
+        RETURNING account_id
+    )
+    SELECT coalesce(array_agg(DISTINCT account_id), '{}') INTO v_accounts FROM marked;
+    RETURN v_accounts;
+END
+$$;
+
+-- Give new listings their desired rows and mark them dirty (nothing is sent to an account that is
+-- not armed). Returns the accounts touched.
+CREATE OR REPLACE FUNCTION open_offers(
+    p_merchant integer, p_listings bigint[], p_now_us bigint
+) RETURNS integer[] LANGUAGE plpgsql AS $$
+DECLARE
+    v_variants bigint[];
+    v_accounts integer[];
+BEGIN
+    INSERT INTO offer_desired_quantity (merchant_id, account_id, listing_id, quantity, revision)
+    SELECT l.merchant_id, l.account_id, l.listing_id, 0, 1 FROM listing l
+     WHERE l.merchant_id = p_merchant AND l.listing_id = ANY (p_listings)
+     ORDER BY l.listing_id
+    ON CONFLICT DO NOTHING;
+    INSERT INTO offer_desired_price (merchant_id, account_id, listing_id, list_minor, sale_minor,
+                                     floor_minor, revision)
+    SELECT l.merchant_id, l.account_id, l.listing_id,
+           coalesce(v.list_price_minor, v.sale_price_minor), v.sale_price_minor,
+           v.floor_price_minor, 1
+      FROM listing l JOIN variant v USING (merchant_id, variant_id)
+     WHERE l.merchant_id = p_merchant AND l.listing_id = ANY (p_listings)
+       AND v.sale_price_minor IS NOT NULL
+     ORDER BY l.listing_id
+    ON CONFLICT DO NOTHING;
+    INSERT INTO offer_acknowledged (merchant_id, account_id, listing_id)
+    SELECT l.merchant_id, l.account_id, l.listing_id FROM listing l
+     WHERE l.merchant_id = p_merchant AND l.listing_id = ANY (p_listings)
+     ORDER BY l.listing_id
+    ON CONFLICT DO NOTHING;
+    INSERT INTO offer_dirty AS o (merchant_id, account_id, listing_id, field, urgency, rank, since_us)
+    SELECT l.merchant_id, l.account_id, l.listing_id, f.field, CASE f.field WHEN 1 THEN 3 ELSE 2 END,
+           0, p_now_us
+      FROM listing l CROSS JOIN (VALUES (1), (2)) AS f (field)
+     WHERE l.merchant_id = p_merchant AND l.listing_id = ANY (p_listings)
+     ORDER BY l.listing_id, f.field
+    ON CONFLICT (merchant_id, account_id, field, listing_id) DO UPDATE
+       SET not_before_us = 0, since_us = least(o.since_us, excluded.since_us);
+    SELECT array_agg(DISTINCT l.variant_id), array_agg(DISTINCT l.account_id)
+      INTO v_variants, v_accounts
+      FROM listing l WHERE l.merchant_id = p_merchant AND l.listing_id = ANY (p_listings);
+    PERFORM refresh_desired_quantity(p_merchant, v_variants, p_now_us);
+    RETURN coalesce(v_accounts, '{}');
+END
+$$;

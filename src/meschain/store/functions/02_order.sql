@@ -1,0 +1,388 @@
+-- Order intake: one call, one transaction, everything a sale changes.
+
+-- Raise an alert, or count it again while it is open.
+CREATE OR REPLACE FUNCTION raise_alert(
+    p_merchant integer, p_kind text, p_subject text, p_account integer, p_params jsonb,
+    p_now_us bigint
+) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO alert AS a (merchant_id, kind, subject, account_id, params, raised_us)
+    VALUES (p_merchant, p_kind, p_subject, p_account, p_params, p_now_us)
+    ON CONFLICT (merchant_id, kind, subject) WHERE resolved_us IS NULL
+    DO UPDATE SET times = a.times + 1, params = excluded.params
+$$;
+
+-- The variant that a channel's line means: by the account's own listing, else by our SKU, else by
+-- a barcode that exactly one variant has. NULL: unknown, kept and linkable later.
+CREATE OR REPLACE FUNCTION resolve_variant(
+    p_merchant integer, p_account integer, p_sku text, p_barcode text
+) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT coalesce(
+        (SELECT l.variant_id FROM listing_key k
+           JOIN listing l ON l.merchant_id = k.merchant_id AND l.listing_id = k.listing_id
+          WHERE k.merchant_id = p_merchant AND k.account_id = p_account
+            AND k.stock_code = p_sku AND p_sku <> ''
+          ORDER BY l.state = 'closed', k.listing_id DESC LIMIT 1),
+        (SELECT l.variant_id FROM listing_key k
+           JOIN listing l ON l.merchant_id = k.merchant_id AND l.listing_id = k.listing_id
+          WHERE k.merchant_id = p_merchant AND k.account_id = p_account
+            AND k.barcode = p_barcode AND p_barcode <> ''
+          ORDER BY l.state = 'closed', k.listing_id DESC LIMIT 1),
+        (SELECT variant_id FROM variant
+          WHERE merchant_id = p_merchant AND sku = p_sku AND p_sku <> ''),
+        (SELECT min(variant_id) FROM variant
+          WHERE merchant_id = p_merchant AND barcode = p_barcode AND p_barcode <> ''
+         HAVING count(*) = 1))
+$$;
+
+-- Make reservations, ledger and levels agree with the states of the order's packages, then the
+-- desired quantities with the levels. Returns the accounts touched.
+CREATE OR REPLACE FUNCTION settle_order(
+    p_merchant integer, p_order bigint, p_actor text, p_now timestamptz, p_now_us bigint
+) RETURNS integer[] LANGUAGE plpgsql AS $$
+DECLARE
+    v_variants bigint[];
+    v_locations integer[];
+BEGIN
+    SELECT array_agg(DISTINCT x.component_id ORDER BY x.component_id) INTO v_variants FROM (
+        SELECT coalesce(b.component_variant_id, ol.variant_id) AS component_id
+          FROM order_line ol
+          LEFT JOIN bundle_component b
+            ON b.merchant_id = ol.merchant_id AND b.bundle_variant_id = ol.variant_id
+         WHERE ol.merchant_id = p_merchant AND ol.order_id = p_order AND ol.variant_id IS NOT NULL
+        UNION
+        SELECT r.variant_id FROM reservation r
+         WHERE r.merchant_id = p_merchant AND r.order_id = p_order
+    ) x;
+    IF v_variants IS NULL THEN
+        RETURN '{}';
+    END IF;
+
+    -- A variant that was never counted sells from the default location.
+    INSERT INTO stock_level (merchant_id, variant_id, location_id)
+    SELECT p_merchant, v, h.location_id FROM unnest(v_variants) v
+      JOIN location h ON h.merchant_id = p_merchant AND h.is_default
+     WHERE NOT EXISTS (SELECT 1 FROM stock_level sl
+                        WHERE sl.merchant_id = p_merchant AND sl.variant_id = v)
+     ORDER BY v
+    ON CONFLICT DO NOTHING;
+
+    -- Locks: levels by (variant, location) ascending; desired rows follow in refresh_desired_….
+    PERFORM 1 FROM stock_level
+      WHERE merchant_id = p_merchant AND variant_id = ANY (v_variants)
+      ORDER BY variant_id, location_id FOR UPDATE;
+
+    SELECT a.location_ids INTO v_locations
+      FROM orders o JOIN account a ON a.merchant_id = o.merchant_id AND a.account_id = o.account_id
+     WHERE o.merchant_id = p_merchant AND o.order_id = p_order;
+
+    WITH by_effect AS (
+        SELECT pl.item_key,
+               sum(pl.units) FILTER (WHERE coalesce(s.effect, 'reserve') = 'reserve') AS reserving,
+               sum(pl.units) FILTER (WHERE s.effect = 'consume') AS consumed,
+               sum(pl.units) FILTER (WHERE coalesce(s.effect, 'reserve') <> 'none') AS living
+          FROM package_line pl
+          JOIN package p ON p.merchant_id = pl.merchant_id AND p.order_id = pl.order_id
+                        AND p.external_id = pl.package_id
+          LEFT JOIN package_state s ON s.state = p.state
+         WHERE pl.merchant_id = p_merchant AND pl.order_id = p_order
+         GROUP BY pl.item_key
+    ), wanted AS (
+        SELECT ol.item_key, coalesce(b.component_variant_id, ol.variant_id) AS variant_id,
+               coalesce(b.units, 1) *
+                   -- Units of a broken-up package whose successors are not seen yet stay promised.
+                   (coalesce(e.reserving, 0) + greatest(0, ol.units_ordered - coalesce(e.living, 0)))
+                   AS reserved,
+               coalesce(b.units, 1) * coalesce(e.consumed, 0) AS sold
+          FROM order_line ol
+          LEFT JOIN by_effect e ON e.item_key = ol.item_key
+          LEFT JOIN bundle_component b
+            ON b.merchant_id = ol.merchant_id AND b.bundle_variant_id = ol.variant_id
+         WHERE ol.merchant_id = p_merchant AND ol.order_id = p_order AND ol.variant_id IS NOT NULL
+    ), placed AS (
+        SELECT w.item_key, w.variant_id, w.reserved::integer, w.sold::integer,
+               coalesce(r.units_reserved, 0) AS reserved_before,
+               coalesce(r.units_sold, 0) AS sold_before,
+               coalesce(r.location_id, best.location_id, home.location_id) AS location_id
+          FROM wanted w
+          LEFT JOIN reservation r
+            ON r.merchant_id = p_merchant AND r.order_id = p_order
+           AND r.item_key = w.item_key AND r.variant_id = w.variant_id
+          LEFT JOIN LATERAL (
+              SELECT sl.location_id FROM stock_level sl
+               WHERE r.location_id IS NULL AND sl.merchant_id = p_merchant
+                 AND sl.variant_id = w.variant_id
+                 AND (v_locations IS NULL OR sl.location_id = ANY (v_locations))
+               ORDER BY sl.on_hand - sl.reserved - sl.safety_stock DESC, sl.location_id LIMIT 1
+          ) best ON true
+          LEFT JOIN location home ON home.merchant_id = p_merchant AND home.is_default
+    ), change AS (
+        SELECT *, greatest(0, sold - sold_before) AS newly_sold,
+               least(reserved_before, greatest(0, sold - sold_before)) AS sold_from_reserved
+          FROM placed
+    ), delta AS (
+        SELECT *, reserved - (reserved_before - sold_from_reserved) AS newly_reserved FROM change
+    ), kept AS (
+        INSERT INTO reservation AS r (merchant_id, order_id, item_key, variant_id, location_id,
+                                      units_reserved, units_sold)
+        SELECT p_merchant, p_order, item_key, variant_id, location_id, reserved,
+               greatest(sold, sold_before)
+          FROM delta WHERE newly_sold <> 0 OR newly_reserved <> 0
+        ON CONFLICT (merchant_id, order_id, item_key, variant_id, location_id) DO UPDATE
+           SET units_reserved = excluded.units_reserved, units_sold = excluded.units_sold
+    ), booked AS (
+        INSERT INTO stock_movement (merchant_id, variant_id, location_id, kind, on_hand_delta,
+                                    reserved_delta, order_id, reason, actor, occurred_at)
+        SELECT p_merchant, m.variant_id, m.location_id, m.kind, m.on_hand_delta, m.reserved_delta,
+               p_order, m.item_key, p_actor, p_now
+          FROM (
+              SELECT item_key, variant_id, location_id, 'sale' AS kind, -newly_sold AS on_hand_delta,
+                     -sold_from_reserved AS reserved_delta
+                FROM delta WHERE newly_sold > 0
+              UNION ALL
+              SELECT item_key, variant_id, location_id,
+                     CASE WHEN newly_reserved > 0 THEN 'allocation' ELSE 'release' END, 0,
+                     newly_reserved
+                FROM delta WHERE newly_reserved <> 0
+          ) m
+         ORDER BY m.variant_id, m.kind
+    ), level AS (
+        SELECT variant_id, location_id, sum(newly_sold)::integer AS sold,
+               sum(newly_reserved - sold_from_reserved)::integer AS reserved,
+               sum(greatest(0, newly_reserved))::integer AS demanded
+          FROM delta GROUP BY variant_id, location_id
+    )
+    -- Velocity: units a day, exponentially decayed with a time constant of 7 days. It only ranks.
+    UPDATE stock_level sl
+       SET on_hand = sl.on_hand - level.sold, reserved = sl.reserved + level.reserved,
+           velocity_milli = least(2000000000,
+               sl.velocity_milli * exp(-greatest(0, p_now_us - sl.velocity_us) / 6.048e11)
+               + level.demanded * 1000 / 7)::integer,
+           velocity_us = p_now_us
+      FROM level
+     WHERE sl.merchant_id = p_merchant AND sl.variant_id = level.variant_id
+       AND sl.location_id = level.location_id AND (level.sold <> 0 OR level.reserved <> 0);
+
+    -- Sold beyond what is there: said truthfully, on the line and as an alert.
+    UPDATE order_line ol
+       SET units_backorder = s.units
+      FROM (SELECT r.item_key, max(least(r.units_reserved, greatest(0, sl.reserved - sl.on_hand)))
+                       AS units
+              FROM reservation r
+              JOIN stock_level sl
+                ON sl.merchant_id = r.merchant_id AND sl.variant_id = r.variant_id
+               AND sl.location_id = r.location_id
+             WHERE r.merchant_id = p_merchant AND r.order_id = p_order
+             GROUP BY r.item_key) s
+     WHERE ol.merchant_id = p_merchant AND ol.order_id = p_order AND ol.item_key = s.item_key
+       AND ol.units_backorder <> s.units;
+
+    RETURN refresh_desired_quantity(p_merchant, v_variants, p_now_us);
+END
+$$;
+
+-- Take in what was observed of one order. p_order is the document that app.commands.take_order
+-- builds; personal parts arrive sealed. Repeated, late and reordered observations change nothing
+-- that a newer one has said. Returns what happened: 'new', 'changed', 'same'.
+CREATE OR REPLACE FUNCTION take_order(
+    p_merchant integer, p_account integer, p_order jsonb, p_person bytea, p_raw bytea,
+    p_key_number integer, p_now timestamptz, p_now_us bigint,
+    OUT o_order_id bigint, OUT o_outcome text, OUT o_accounts integer[], OUT o_backorder integer
+) LANGUAGE plpgsql AS $$
+DECLARE
+    v_new boolean;
+    v_package jsonb;
+    v_state text;
+    v_state_before text;
+    v_modified_before timestamptz;
+    v_known boolean;
+    v_changed boolean := false;
+    v_sum numeric;
+    v_unknown integer;
+BEGIN
+    o_accounts := '{}';
+    o_backorder := 0;
+    INSERT INTO orders AS o (merchant_id, account_id, external_id, placed_at, currency,
+                             payment_method, micro_export, is_company, city, country_code,
+                             person_sealed, key_number, unknown_fields, raw_sealed, first_seen_us,
+                             detected_by)
+    VALUES (p_merchant, p_account, p_order ->> 'external_id', (p_order ->> 'placed_at')::timestamptz,
+            p_order ->> 'currency', p_order ->> 'payment_method',
+            (p_order ->> 'micro_export')::boolean, (p_order ->> 'is_company')::boolean,
+            p_order ->> 'city', p_order ->> 'country_code', p_person, p_key_number,
+            p_order -> 'unknown_fields', p_raw, p_now_us, p_order ->> 'detected_by')
+    ON CONFLICT (merchant_id, account_id, external_id) DO UPDATE
+       SET first_seen_us = o.first_seen_us  -- takes the row lock; serializes intake per order
+    RETURNING order_id, xmax = 0 INTO o_order_id, v_new;
+
+    FOR v_package IN SELECT value FROM jsonb_array_elements(p_order -> 'packages') LOOP
+        SELECT true, p.state, p.modified_at INTO v_known, v_state_before, v_modified_before
+          FROM package p
+         WHERE p.merchant_id = p_merchant AND p.order_id = o_order_id
+           AND p.external_id = v_package ->> 'external_id';
+        v_known := coalesce(v_known, false);
+        CONTINUE WHEN v_known AND (v_package ->> 'modified_at')::timestamptz < v_modified_before;
+        v_state := v_package ->> 'state';
+        IF v_state IS NULL THEN
+            PERFORM raise_alert(p_merchant, 'alert.order.unknown_state',
+                concat_ws(' ', p_order ->> 'external_id', v_package ->> 'external_id'), p_account, jsonb_build_object('order', p_order ->> 'external_id',
+                                              'state', v_package ->> 'state_raw'), p_now_us);
+            v_state := v_state_before;  -- nothing is guessed: it keeps standing where it stood
+        ELSIF v_known AND v_state_before IS NOT NULL AND v_state <> v_state_before
+              AND NOT EXISTS (SELECT 1 FROM package_transition t
+                               WHERE t.state_before = v_state_before AND t.state_after = v_state)
+        THEN
+            PERFORM raise_alert(p_merchant, 'alert.order.illegal_transition',
+                concat_ws(' ', p_order ->> 'external_id', v_package ->> 'external_id'), p_account,
+                jsonb_build_object('order', p_order ->> 'external_id', 'before', v_state_before,
+                                   'after', v_state), p_now_us);
+            CONTINUE;
+        END IF;
+
+        INSERT INTO package AS p (merchant_id, order_id, external_id, state, state_raw, modified_at,
+                                  carrier, cargo_code, tracking_number, tracking_url, desi,
+                                  cargo_payer, origin_ids, stated_total, ship_by)
+        VALUES (p_merchant, o_order_id, v_package ->> 'external_id', v_state,
+                v_package ->> 'state_raw', (v_package ->> 'modified_at')::timestamptz,
+                v_package ->> 'carrier', v_package ->> 'cargo_code',
+                v_package ->> 'tracking_number', v_package ->> 'tracking_url',
+                (v_package ->> 'desi')::numeric, v_package ->> 'cargo_payer',
+                ARRAY(SELECT jsonb_array_elements_text(v_package -> 'origin_ids')),
+                (v_package ->> 'stated_total')::numeric, (v_package ->> 'ship_by')::timestamptz)
+        ON CONFLICT (merchant_id, order_id, external_id) DO UPDATE
+           SET state = excluded.state, state_raw = excluded.state_raw,
+               modified_at = excluded.modified_at, carrier = excluded.carrier,
+               cargo_code = excluded.cargo_code, tracking_number = excluded.tracking_number,
+               tracking_url = excluded.tracking_url, desi = excluded.desi,
+               cargo_payer = excluded.cargo_payer, stated_total = excluded.stated_total,
+               ship_by = excluded.ship_by,
+               wanted_state = CASE WHEN p.wanted_state = excluded.state THEN NULL
+                                   WHEN EXISTS (SELECT 1 FROM package_transition t
+                                                 WHERE t.state_before = excluded.state
+                                                   AND t.state_after = p.wanted_state)
+                                   THEN p.wanted_state END
+         WHERE (p.state, p.state_raw, p.modified_at, p.cargo_code, p.tracking_number)
+               IS DISTINCT FROM (excluded.state, excluded.state_raw, excluded.modified_at,
+                                 excluded.cargo_code, excluded.tracking_number);
+        CONTINUE WHEN NOT FOUND;
+        v_changed := true;
+
+        INSERT INTO package_line AS l (merchant_id, order_id, package_id, line_id, item_key, units,
+                                       unit_gross, unit_seller_discount, unit_marketplace_discount,
+                                       payable, vat_percent, commission_percent, state_raw, extra)
+        SELECT p_merchant, o_order_id, v_package ->> 'external_id', x.line_id, x.item_key, x.units,
+               x.unit_gross, x.unit_seller_discount, x.unit_marketplace_discount, x.payable,
+               x.vat_percent, x.commission_percent, x.state_raw, x.extra
+          FROM jsonb_to_recordset(v_package -> 'lines') AS x (
+               line_id text, item_key text, units integer, unit_gross numeric,
+               unit_seller_discount numeric, unit_marketplace_discount numeric, payable numeric,
+               vat_percent numeric, commission_percent numeric, state_raw text, extra jsonb)
+        ON CONFLICT (merchant_id, order_id, package_id, line_id) DO UPDATE
+           SET units = excluded.units, state_raw = excluded.state_raw, extra = excluded.extra,
+               payable = excluded.payable
+         WHERE (l.units, l.state_raw, l.extra, l.payable) IS DISTINCT FROM
+               (excluded.units, excluded.state_raw, excluded.extra, excluded.payable);
+
+        IF v_package ->> 'stated_total' IS NOT NULL THEN
+            SELECT sum(payable) INTO v_sum FROM package_line
+             WHERE merchant_id = p_merchant AND order_id = o_order_id
+               AND package_id = v_package ->> 'external_id';
+            IF abs(v_sum - (v_package ->> 'stated_total')::numeric) >= 0.01 THEN
+                PERFORM raise_alert(p_merchant, 'alert.order.total_mismatch',
+                    concat_ws(' ', p_order ->> 'external_id', v_package ->> 'external_id'), p_account,
+                    jsonb_build_object('order', p_order ->> 'external_id', 'lines', v_sum::text,
+                                       'stated', v_package ->> 'stated_total'), p_now_us);
+            END IF;
+        END IF;
+    END LOOP;
+
+    IF NOT v_new AND NOT v_changed THEN
+        o_outcome := 'same';
+        RETURN;
+    END IF;
+
+    -- The SKUs of the order. units_ordered only grows: a broken-up package does not unsell.
+    WITH seen AS (
+        SELECT DISTINCT ON (l ->> 'item_key') l ->> 'item_key' AS item_key, l ->> 'sku' AS sku,
+               l ->> 'barcode' AS barcode, l ->> 'title' AS title
+          FROM jsonb_array_elements(p_order -> 'packages') p, jsonb_array_elements(p -> 'lines') l
+         ORDER BY l ->> 'item_key'
+    ), living AS (
+        SELECT pl.item_key, sum(pl.units)::integer AS units
+          FROM package_line pl
+          JOIN package p ON p.merchant_id = pl.merchant_id AND p.order_id = pl.order_id
+                        AND p.external_id = pl.package_id
+         WHERE pl.merchant_id = p_merchant AND pl.order_id = o_order_id
+           AND p.state IS DISTINCT FROM 'superseded'
+         GROUP BY pl.item_key
+    ), before AS (
+        SELECT item_key, units_ordered FROM order_line
+         WHERE merchant_id = p_merchant AND order_id = o_order_id
+    ), kept AS (
+        INSERT INTO order_line AS ol (merchant_id, order_id, item_key, variant_id, sku, barcode,
+                                      title, units_ordered)
+        SELECT p_merchant, o_order_id, s.item_key,
+               resolve_variant(p_merchant, p_account, s.sku, s.barcode), s.sku, s.barcode, s.title,
+               coalesce(v.units, 0)
+          FROM seen s LEFT JOIN living v USING (item_key)
+        ON CONFLICT (merchant_id, order_id, item_key) DO UPDATE
+           SET units_ordered = greatest(ol.units_ordered, excluded.units_ordered),
+               variant_id = coalesce(ol.variant_id, excluded.variant_id)
+        RETURNING ol.item_key, ol.variant_id, ol.units_ordered, ol.sku
+    ), grown AS (
+        SELECT k.*, k.units_ordered - coalesce(b.units_ordered, 0) AS units
+          FROM kept k LEFT JOIN before b USING (item_key)
+    ), shelf AS (
+        -- The channel has lowered its own shelf by these units, at the moment of the order.
+        INSERT INTO offer_shelf_sale AS ss (merchant_id, account_id, listing_id, order_id, placed_us,
+                                            units)
+        SELECT p_merchant, p_account, l.listing_id, o_order_id,
+               (extract(epoch FROM (p_order ->> 'placed_at')::timestamptz) * 1000000)::bigint,
+               sum(g.units)
+          FROM grown g
+          JOIN listing l ON l.merchant_id = p_merchant AND l.account_id = p_account
+                        AND l.variant_id = g.variant_id AND l.state <> 'closed'
+          JOIN account a ON a.merchant_id = p_merchant AND a.account_id = p_account
+                        AND a.lowers_own_shelf
+         WHERE g.units > 0
+         GROUP BY l.listing_id
+        ON CONFLICT (merchant_id, account_id, listing_id, order_id) DO UPDATE
+           SET units = ss.units + excluded.units
+    )
+    SELECT count(*) FILTER (WHERE variant_id IS NULL) INTO v_unknown FROM grown;
+    IF v_unknown > 0 THEN
+        PERFORM raise_alert(p_merchant, 'alert.order.unknown_sku',
+                            (p_order ->> 'external_id') || ' ' || ol.item_key, p_account,
+                            jsonb_build_object('order', p_order ->> 'external_id', 'sku', ol.sku),
+                            p_now_us)
+           FROM order_line ol
+          WHERE ol.merchant_id = p_merchant AND ol.order_id = o_order_id AND ol.variant_id IS NULL;
+    END IF;
+
+    o_accounts := settle_order(p_merchant, o_order_id, p_order ->> 'actor', p_now, p_now_us);
+
+    UPDATE orders o
+       SET payable = t.payable,
+           payable_minor = round(t.payable * (p_order ->> 'minor_factor')::numeric)::bigint
+      FROM (SELECT coalesce(sum(pl.payable), 0) AS payable
+              FROM package_line pl
+              JOIN package p ON p.merchant_id = pl.merchant_id AND p.order_id = pl.order_id
+                            AND p.external_id = pl.package_id
+              LEFT JOIN package_state s ON s.state = p.state
+             WHERE pl.merchant_id = p_merchant AND pl.order_id = o_order_id
+               AND coalesce(s.effect, 'reserve') IN ('reserve', 'consume')) t
+     WHERE o.merchant_id = p_merchant AND o.order_id = o_order_id AND o.payable <> t.payable;
+
+    SELECT coalesce(sum(units_backorder), 0) INTO o_backorder FROM order_line
+     WHERE merchant_id = p_merchant AND order_id = o_order_id;
+    IF o_backorder > 0 THEN
+        PERFORM raise_alert(p_merchant, 'alert.stock.oversold', p_order ->> 'external_id', p_account,
+            jsonb_build_object('order', p_order ->> 'external_id', 'units', o_backorder), p_now_us);
+    END IF;
+
+    o_outcome := CASE WHEN v_new THEN 'new' ELSE 'changed' END;
+    INSERT INTO event (merchant_id, day, at_us, kind, account_id, facts)
+    VALUES (p_merchant, p_now::date, p_now_us, 'order.' || o_outcome, p_account,
+            jsonb_build_object('order_id', o_order_id, 'external_id', p_order ->> 'external_id',
+                               'backorder', o_backorder, 'accounts', to_jsonb(o_accounts)));
+END
+$$;

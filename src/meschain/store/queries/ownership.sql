@@ -1,0 +1,28 @@
+-- name: claim
+-- Take what is free: accounts without a living lease, a bounded number at once.
+WITH free AS (
+    SELECT o.merchant_id, o.account_id FROM ownership o
+      JOIN account a ON a.merchant_id = o.merchant_id AND a.account_id = o.account_id
+     WHERE (o.owner IS NULL OR o.lease_until_us < %(now_us)s) AND a.state <> 'closed'
+     ORDER BY o.merchant_id, o.account_id
+     LIMIT %(limit)s FOR UPDATE OF o SKIP LOCKED
+)
+UPDATE ownership o
+   SET owner = %(owner)s, epoch = o.epoch + 1, lease_until_us = %(lease_until_us)s
+  FROM free
+ WHERE o.merchant_id = free.merchant_id AND o.account_id = free.account_id
+RETURNING o.merchant_id, o.account_id, o.epoch, o.pacer
+
+-- name: renew
+-- Renew all leases of this owner whose epoch still stands, with the pacers' states.
+UPDATE ownership o
+   SET lease_until_us = %(lease_until_us)s, pacer = x.pacer::jsonb
+  FROM unnest(%(merchants)s::integer[], %(accounts)s::integer[], %(epochs)s::bigint[],
+              %(pacers)s::text[]) AS x (merchant_id, account_id, epoch, pacer)
+ WHERE o.merchant_id = x.merchant_id AND o.account_id = x.account_id AND o.epoch = x.epoch
+   AND o.owner = %(owner)s
+RETURNING o.merchant_id, o.account_id
+
+-- name: release
+-- Give all leases back, so that another process takes over at once.
+UPDATE ownership SET owner = NULL, lease_until_us = 0 WHERE owner = %(owner)s

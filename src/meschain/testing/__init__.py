@@ -1,0 +1,1 @@
+"""What tests are built from, for our folders and for others'."""
