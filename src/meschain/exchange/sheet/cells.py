@@ -1,0 +1,223 @@
+"""One row of our CSV as a variant and what the row says of its product."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from meschain.domain.catalog import VariantDraft
+from meschain.domain.money import Money
+from meschain.domain.text import fold
+from meschain.exchange.damage import BarcodeColumn, check_sku, check_text
+from meschain.exchange.fault import Fault
+from meschain.exchange.markup import clean_html, plain_text
+from meschain.exchange.number import read_decimal, read_money, read_whole, strip_currency
+from meschain.exchange.reason import Reason
+from meschain.exchange.record import ReadingOptions
+from meschain.exchange.sheet.column import Layout
+
+_COMPONENT: Final = re.compile(r"(?P<sku>.+?)(?:\s*\*\s*(?P<units>[1-9][0-9]{0,3}))?")
+_COUNTRY: Final = re.compile(r"[A-Z]{2}")
+_CURRENCY: Final = re.compile(r"[A-Z]{3}")
+_CURRENCY_NAMES: Final = {"TL": "TRY", "₺": "TRY", "€": "EUR", "$": "USD"}
+_COUNTRY_NAMES: Final = {"turkiye": "TR", "turkey": "TR"}
+
+
+@dataclass(frozen=True, slots=True)
+class ProductCells:
+    """What one row states of the product as a whole; a None was not stated."""
+
+    brand: str | None
+    category: str | None
+    titles: Mapping[str, str]
+    descriptions: Mapping[str, str]
+    attributes: Mapping[str, str]
+    image_urls: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class RowReader:
+    """Reads rows of one file. ``remarks`` gathers the warnings of the row being read."""
+
+    layout: Layout
+    options: ReadingOptions
+    separators: Mapping[str, str]
+    barcodes: BarcodeColumn
+    remarks: list[Fault] = field(default_factory=list)
+    _percents: dict[Decimal, Decimal] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Equal decimals differ in digits; drafts carry 20 and never 20.00.
+        self._percents = {percent: percent for percent in self.options.vat_percents}
+
+    def read(self, cells: list[str]) -> tuple[VariantDraft, ProductCells]:
+        """The row's meaning. Raises: Fault, the first found."""
+        self.remarks.clear()
+        self._check_characters(cells)
+        sku = self._text(cells, "sku")
+        check_sku(sku)
+        currency = self._currency(cells)
+        list_price = self._price(cells, "list_price", currency)
+        sale_price = self._price(cells, "sale_price", currency)
+        self._check_prices(list_price, sale_price)
+        bundle = self._bundle(cells)
+        variant = VariantDraft(
+            sku=sku,
+            barcode=self._barcode(cells),
+            attributes=self._named(cells, self.layout.attributes),
+            list_price=list_price,
+            sale_price=sale_price,
+            cost=self._money(cells, "cost", currency),
+            quantity=self._quantity(cells, bundle),
+            vat_percent=self._vat_percent(cells),
+            desi=self._decimal(cells, "desi"),
+            weight_g=self._whole(cells, "weight_g"),
+            length_mm=self._whole(cells, "length_mm"),
+            width_mm=self._whole(cells, "width_mm"),
+            height_mm=self._whole(cells, "height_mm"),
+            handling_days=self._whole(cells, "handling_days"),
+            origin_country=self._origin(cells),
+            image_urls=self._images(cells, "image_urls"),
+            bundle=bundle,
+        )
+        return variant, self._product(cells)
+
+    def _text(self, cells: list[str], fld: str) -> str:
+        place = self.layout.at.get(fld)
+        return cells[place].strip() if place is not None else ""
+
+    def _column(self, fld: str) -> str:
+        return self.layout.columns[self.layout.at[fld]]
+
+    def _check_characters(self, cells: list[str]) -> None:
+        if "".join(cells).isprintable() and not any("\ufffd" in cell for cell in cells):
+            return
+        keys = {self.layout.at.get(fld) for fld in ("sku", "model_code", "barcode")}
+        for place, cell in enumerate(cells):
+            is_key = place in keys
+            check_text(cell.strip() if is_key else cell, self.layout.columns[place], is_key=is_key)
+
+    def _currency(self, cells: list[str]) -> str:
+        given = self._text(cells, "currency")
+        if not given:
+            return self.options.currency or "TRY"
+        code = _CURRENCY_NAMES.get(given, given)
+        if not _CURRENCY.fullmatch(code):
+            raise Fault(Reason.CURRENCY_UNKNOWN, value=given)
+        return code
+
+    def _money(self, cells: list[str], fld: str, currency: str) -> Money | None:
+        cell = self._text(cells, fld)
+        if not cell:
+            return None
+        amount = strip_currency(cell, currency)
+        return read_money(amount, self._column(fld), self.separators, currency)
+
+    def _price(self, cells: list[str], fld: str, currency: str) -> Money | None:
+        price = self._money(cells, fld, currency)
+        if price is not None and not price.minor:
+            raise Fault(Reason.PRICE_ZERO, column=self._column(fld))
+        return price
+
+    def _check_prices(self, list_price: Money | None, sale_price: Money | None) -> None:
+        at = self.layout.at
+        if list_price is None and sale_price is None and ("list_price" in at or "sale_price" in at):
+            raise Fault(Reason.PRICE_MISSING)
+        if list_price is not None and sale_price is not None and list_price < sale_price:
+            raise Fault(
+                Reason.PRICE_SALE_ABOVE_LIST,
+                sale_price=str(sale_price.amount),
+                list_price=str(list_price.amount),
+            )
+
+    def _decimal(self, cells: list[str], fld: str) -> Decimal | None:
+        cell = self._text(cells, fld)
+        return read_decimal(cell, self._column(fld), self.separators) if cell else None
+
+    def _whole(self, cells: list[str], fld: str) -> int | None:
+        cell = self._text(cells, fld)
+        return read_whole(cell, self._column(fld), self.separators) if cell else None
+
+    def _quantity(self, cells: list[str], bundle: Mapping[str, int]) -> int | None:
+        quantity = self._whole(cells, "quantity")
+        if bundle and quantity is not None:
+            # A bundle has no stock of its own: it is as many as its components allow.
+            self.remarks.append(Fault(Reason.BUNDLE_QUANTITY_IGNORED, quantity=str(quantity)))
+            return None
+        return quantity
+
+    def _vat_percent(self, cells: list[str]) -> Decimal | None:
+        cell = self._text(cells, "vat_percent").strip("% ")
+        if not cell:
+            return None
+        percent = read_decimal(cell, self._column("vat_percent"), self.separators)
+        known = self._percents.get(percent)
+        if known is None:
+            allowed = ", ".join(str(each) for each in sorted(self._percents))
+            raise Fault(Reason.VAT_RATE_UNKNOWN, value=cell, allowed=allowed)
+        return known
+
+    def _barcode(self, cells: list[str]) -> str | None:
+        barcode = self._text(cells, "barcode")
+        if not barcode:
+            return None
+        remark = self.barcodes.check(barcode)
+        if remark is not None:
+            self.remarks.append(remark)
+        return barcode
+
+    def _origin(self, cells: list[str]) -> str | None:
+        given = self._text(cells, "origin_country")
+        if not given:
+            return None
+        code = _COUNTRY_NAMES.get(fold(given), given.upper())
+        if not _COUNTRY.fullmatch(code):
+            self.remarks.append(Fault(Reason.ORIGIN_UNREADABLE, value=given))
+            return None
+        return code
+
+    def _images(self, cells: list[str], fld: str) -> tuple[str, ...]:
+        cell = self._text(cells, fld)
+        if not cell:
+            return ()
+        return tuple(url for part in cell.split("|") if (url := part.strip()))
+
+    def _bundle(self, cells: list[str]) -> dict[str, int]:
+        """``SKU*2|SKU2`` as component → units; a component named twice adds up."""
+        cell = self._text(cells, "bundle")
+        units: dict[str, int] = {}
+        for part in cell.split("|") if cell else ():
+            component = _COMPONENT.fullmatch(part.strip())
+            if component is None:
+                raise Fault(Reason.BUNDLE_UNREADABLE, value=cell)
+            sku = component["sku"].strip()
+            units[sku] = units.get(sku, 0) + int(component["units"] or 1)
+        return units
+
+    def _named(self, cells: list[str], places: Mapping[str, int]) -> dict[str, str]:
+        return {name: value for name, place in places.items() if (value := cells[place].strip())}
+
+    def _title(self, given: str) -> str:
+        title = plain_text(given)
+        if not title:
+            raise Fault(Reason.TITLE_ONLY_HTML, value=given)
+        if "<" in given and title != " ".join(given.split()):
+            self.remarks.append(Fault(Reason.TITLE_HTML_REMOVED, value=given))
+        return title
+
+    def _product(self, cells: list[str]) -> ProductCells:
+        layout = self.layout
+        titles = self._named(cells, layout.titles)
+        descriptions = self._named(cells, layout.descriptions)
+        category = self._text(cells, "category")
+        return ProductCells(
+            brand=self._text(cells, "brand") or None,
+            category=" > ".join(part.strip() for part in category.split(">")) or None,
+            titles={tag: self._title(given) for tag, given in titles.items()},
+            descriptions={tag: clean_html(given) for tag, given in descriptions.items()},
+            attributes=self._named(cells, layout.product_attributes),
+            image_urls=self._images(cells, "product_image_urls"),
+        )
