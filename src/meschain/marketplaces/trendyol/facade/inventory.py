@@ -1,0 +1,189 @@
+"""Price and stock: one call, up to a thousand items, applied a moment later (fact sheet 4)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from meschain.marketplaces.trendyol.facade.batch import (
+    Batch,
+    Batches,
+    BatchKind,
+    Failures,
+    RawItem,
+    iso_instant,
+)
+from meschain.marketplaces.trendyol.facade.envelope import Refused
+from meschain.marketplaces.trendyol.facade.gate import Call, decode
+from meschain.marketplaces.trendyol.facade.seller import APPROVED_STATES, Seller
+from meschain.marketplaces.trendyol.facade.settings import Settings
+from meschain.sandbox.world import Shelf, World
+
+QUANTITY_MAX: Final = 20_000
+_PRICE_MAX: Final = Decimal(10) ** 8  # ours: keeps minor units a machine word
+_REPEAT_S: Final = 15 * 60.0
+_PRICE_UPDATES_MAX: Final = 30
+_PRICE_WINDOW_S: Final = 60.0
+_REPEATED: Final = "15 dakika boyunca aynı isteği tekrarlı olarak atamazsınız!"
+# msgspec reads a decimal from a string too; the documented type is a number.
+_QUOTED_PRICE: Final = re.compile(rb'"(?:salePrice|listPrice)"\s*:\s*"')
+
+
+class InventoryItem(msgspec.Struct, rename="camel", gc=False):
+    """One item; what is absent stays as it is."""
+
+    barcode: str
+    quantity: int | None = None
+    sale_price: Decimal | None = None
+    list_price: Decimal | None = None
+
+
+class InventoryBody(msgspec.Struct):
+    items: list[InventoryItem]
+
+
+_DECODER: Final = msgspec.json.Decoder(InventoryBody)
+
+
+def check_prices_are_numbers(raw: bytes) -> None:
+    """Refuse ``"salePrice": "10.0"``."""
+    if _QUOTED_PRICE.search(raw):
+        raise Refused(400, "invalid.request", "salePrice and listPrice must be numbers")
+
+
+def price_minor(price: Decimal) -> int | None:
+    """Whole minor units, or None for what is no price: not above zero, or finer than a kuruş."""
+    if not 0 < price < _PRICE_MAX:
+        return None
+    scaled = price.scaleb(2)
+    minor = int(scaled)
+    return minor if minor == scaled else None
+
+
+def _echo(batch: Batch, item: RawItem) -> object:
+    return {
+        "updateRequestDate": iso_instant(batch.created_at),
+        "barcode": item["barcode"],
+        "quantity": item.get("quantity"),
+        "salePrice": item.get("salePrice"),
+        "listPrice": item.get("listPrice"),
+    }
+
+
+KIND: Final = BatchKind("ProductInventoryUpdate", _echo, has_status=False)
+
+
+class Inventory:
+    """POST /inventory/sellers/{sellerId}/products/price-and-inventory."""
+
+    def __init__(self, world: World, settings: Settings, batches: Batches) -> None:
+        self._world = world
+        self._settings = settings
+        self._batches = batches
+
+    async def update(self, call: Call) -> web.Response:
+        raw = await call.raw_body()
+        check_prices_are_numbers(raw)
+        items = decode(_DECODER, raw).items
+        for item in items:
+            if not item.barcode.strip():
+                raise Refused(400, "invalid.barcode", "barcode must not be empty")
+            if self._settings.inventory_bounds == "request":
+                for reason in _bound_reasons(item, None):
+                    raise Refused(400, "invalid.request", reason)
+        digest = blake2b(raw, digest_size=16).digest()
+        self._check_repeat(call.seller, digest)
+        reply = self._batches.accept(call.seller, KIND, raw, items, self._apply)
+        call.seller.bodies[digest] = self._world.clock.monotonic_s()
+        return reply
+
+    def _check_repeat(self, seller: Seller, digest: bytes) -> None:
+        """The identical body is refused for 15 minutes, whatever was sent in between."""
+        bodies, now_s = seller.bodies, self._world.clock.monotonic_s()
+        while bodies:
+            oldest = next(iter(bodies))
+            if bodies[oldest] > now_s - _REPEAT_S:
+                break
+            del bodies[oldest]
+        if digest in bodies:
+            raise Refused(400, "repeated.request", _REPEATED)
+
+    def _apply(self, seller: Seller, items: Sequence[InventoryItem], batch: Batch) -> Failures:
+        failures: Failures = {}
+        now_s = self._world.clock.monotonic_s()
+        now = self._world.clock.now()
+        cause = batch.batch_id
+        shelves, cards, seen = seller.shop.shelves, seller.cards, set[str]()
+        for at, item in enumerate(items):
+            shelf = shelves.get(item.barcode)
+            if item.barcode in seen:
+                failures[at] = ["Aynı barkod istek içinde birden fazla kez gönderilemez."]
+                continue
+            seen.add(item.barcode)
+            if shelf is None or shelf.state not in APPROVED_STATES:
+                failures[at] = [f"{item.barcode} barkodlu onaylı ürün bulunamadı."]
+                continue
+            reasons = _bound_reasons(item, shelf)
+            has_price = item.sale_price is not None or item.list_price is not None
+            if not reasons and has_price and not _admit_price(seller, item.barcode, now_s):
+                reasons = ["Bir barkodun fiyatı dakikada en fazla 30 kez güncellenebilir."]
+            if reasons:
+                failures[at] = reasons
+                continue
+            self._world.set_offer(
+                seller.shop,
+                shelf,
+                quantity=item.quantity,
+                list_minor=None if item.list_price is None else price_minor(item.list_price),
+                sale_minor=None if item.sale_price is None else price_minor(item.sale_price),
+                cause=cause,
+            )
+            card = cards.get(item.barcode)
+            if card is not None:
+                if has_price:
+                    card.price_changed_at = now
+                if item.quantity is not None:
+                    card.stock_changed_at = now
+        return failures
+
+
+def _bound_reasons(item: InventoryItem, shelf: Shelf | None) -> list[str]:
+    """What is wrong with the values; ``shelf`` completes a price sent alone."""
+    reasons: list[str] = []
+    if item.quantity is not None and not 0 <= item.quantity <= QUANTITY_MAX:
+        reasons.append(f"Stok adedi 0 ile {QUANTITY_MAX} arasında olmalıdır.")
+    sale = _known_price(item.sale_price, None if shelf is None else shelf.sale_minor, reasons)
+    listed = _known_price(item.list_price, None if shelf is None else shelf.list_minor, reasons)
+    is_priced = item.sale_price is not None or item.list_price is not None
+    if is_priced and sale is not None and listed is not None and listed < sale:
+        reasons.append("Liste fiyatı satış fiyatından küçük olamaz.")
+    return reasons
+
+
+def _known_price(price: Decimal | None, current: int | None, reasons: list[str]) -> int | None:
+    if price is None:
+        return current
+    minor = price_minor(price)
+    if minor is None:
+        reasons.append("Fiyat sıfırdan büyük ve en fazla iki ondalıklı olmalıdır.")
+    return minor
+
+
+def _admit_price(seller: Seller, barcode: str, now_s: float) -> bool:
+    """Count a price update of one barcode; at most 30 in any minute."""
+    times = seller.price_updates.get(barcode)
+    if times is None:
+        seller.price_updates[barcode] = [now_s]
+        return True
+    if len(times) >= _PRICE_UPDATES_MAX:
+        if times[-_PRICE_UPDATES_MAX] > now_s - _PRICE_WINDOW_S:
+            return False
+        del times[: 1 - _PRICE_UPDATES_MAX]
+    times.append(now_s)
+    return True

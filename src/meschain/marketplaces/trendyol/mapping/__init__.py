@@ -1,0 +1,1 @@
+"""Pure: wire ↔ domain. A module for each kind of thing."""
