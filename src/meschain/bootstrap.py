@@ -1,0 +1,140 @@
+"""The one place that wires adapters to ports: database, vault, marketplaces, engine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from meschain.app.commands.add_account import CREDENTIALS
+from meschain.channel.clock import Clock, SystemClock
+from meschain.channel.contract import Account
+from meschain.channel.pacing import Pacer, PacerState
+from meschain.channel.transport import Breaker, Exchange, HttpTransport, open_session
+from meschain.registry import UnknownMarketplace, marketplace
+from meschain.store.keys import DataKeys
+from meschain.store.unit_of_work import Database
+from meschain.store.vault import Vault, VaultLocked
+from meschain.sync.account import ServedAccount
+from meschain.sync.engine import Engine, EngineSettings
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+    from meschain.channel.contract import Channel
+    from meschain.sync.ownership import Claimed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HubSettings:
+    """What a hub needs to know to start."""
+
+    database_url: str
+    master_key: Path
+    loopback_only: bool = False  # demo and tests: a live host is refused before anything is sent
+    engine: EngineSettings = field(default_factory=EngineSettings)
+
+
+class Hub:
+    """The parts of a hub, wired. ``opened`` is the way in."""
+
+    def __init__(self, settings: HubSettings, session: ClientSession, clock: Clock) -> None:
+        """Nothing connects before ``open``."""
+        self.settings = settings
+        self.clock = clock
+        self.session = session
+        self.database = Database(settings.database_url)
+        self.keys = DataKeys(self.database, Vault.at(settings.master_key), clock)
+        self.engine = Engine(
+            self.database,
+            self.keys,
+            clock,
+            self.open_account,
+            owner=f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}",
+            settings=settings.engine,
+        )
+
+    def channel(self, account: Account, pacer: Pacer, *, name: str = "") -> Channel:
+        """A channel over the shared session, paced by ``pacer``. Raises UnknownMarketplace."""
+        market = marketplace(account.marketplace)
+        transport = HttpTransport(
+            self.session,
+            pacer,
+            market.manifest.operations,
+            self.clock,
+            breaker=Breaker(self.clock, name=name),
+            loopback_only=self.settings.loopback_only,
+            on_exchange=self._exchanged,
+        )
+        return market.connect(account, transport, self.clock)
+
+    async def open_account(self, claimed: Claimed) -> ServedAccount | None:
+        """Open a leased account; None (and a log line) when this program cannot serve it."""
+        async with self.database.engine() as unit:
+            row = await unit.row(
+                "account.one", {"merchant": claimed.merchant_id, "account": claimed.account_id}
+            )
+        if row is None:
+            return None
+        name, market_name, state, tier, base_urls, settings, sealed, key_number = row
+        try:
+            manifest = marketplace(market_name).manifest
+            credentials = await self.keys.open(
+                claimed.merchant_id, key_number, CREDENTIALS, bytes(sealed)
+            )
+        except (UnknownMarketplace, VaultLocked) as refused:
+            log.error(  # noqa: TRY400 – the reason is the message, not the stack
+                "account cannot be served",
+                extra={"account": claimed.account_id, "reason": repr(refused)},
+            )
+            return None
+        account = Account(
+            account_id=claimed.account_id,
+            merchant_id=claimed.merchant_id,
+            marketplace=market_name,
+            base_urls=base_urls,
+            credentials=msgspec.json.decode(credentials, type=dict[str, str]),
+            settings=settings,
+            tier=tier,
+        )
+        pacer = Pacer(manifest, tier, self.clock)
+        if claimed.pacer is not None:
+            pacer.restore(msgspec.json.decode(claimed.pacer, type=PacerState))
+        elif claimed.lease.epoch > 1:
+            pacer.restore(None)
+        return ServedAccount(
+            merchant_id=claimed.merchant_id,
+            account_id=claimed.account_id,
+            name=name,
+            state=state,
+            currency=manifest.identity.currencies[0],
+            channel=self.channel(account, pacer, name=name),
+            pacer=pacer,
+            clock=self.clock,
+            lease=claimed.lease,
+        )
+
+    def _exchanged(self, exchange: Exchange) -> None:
+        if exchange.error:
+            log.info("exchange failed", extra={"operation": exchange.operation})
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, settings: HubSettings, clock: Clock | None = None) -> AsyncIterator[Hub]:
+        """A hub with its database open; the engine is started by whoever wants it."""
+        async with open_session() as session:
+            hub = cls(settings, session, clock or SystemClock())
+            await hub.database.open()
+            try:
+                yield hub
+            finally:
+                await hub.database.close()

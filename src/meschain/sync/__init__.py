@@ -1,0 +1,1 @@
+"""The level-triggered engine: what differs is the work."""

@@ -1,0 +1,313 @@
+"""One process's engine: leases, lanes, tickets, orders, looks – and how they come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from meschain.channel.clock import microseconds
+from meschain.channel.contract import OrderPage
+from meschain.sync.audit import Audit
+from meschain.sync.inbound import OrderPulls
+from meschain.sync.intake import Intake
+from meschain.sync.lane import (
+    FIRST_LOOK_S,
+    PUSH,
+    SKEW_US,
+    Ending,
+    LaneSettings,
+    OfferLanes,
+    OpenTicket,
+)
+from meschain.sync.ownership import CLAIM_MAX, RENEW_S, Claimed, Ownership
+from meschain.sync.ticket import TicketPolls
+from meschain.sync.wake import Wakeups
+from meschain.sync.webhook import Webhooks
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from meschain.channel.clock import Clock
+    from meschain.channel.contract import WebhookDelivery
+    from meschain.store.keys import DataKeys
+    from meschain.store.unit_of_work import Database
+    from meschain.sync.account import ServedAccount
+
+log = logging.getLogger(__name__)
+
+SETTLE_S: Final = 1.0
+STATES_S: Final = 1.0
+NET_S: Final = 30.0  # the net runs far more often than the lane's schedule asks for: it is cheap
+DRAIN_S: Final = 2.0
+_DATABASE_AWAY = (psycopg.OperationalError, PoolTimeout, psycopg.InterfaceError)
+
+
+class OpenAccount(Protocol):
+    """Opens an account whose lease was claimed; None when it cannot be served by this program."""
+
+    async def __call__(self, claimed: Claimed) -> ServedAccount | None:
+        """Read the account, open its credentials, build channel, pacer and transport."""
+        ...
+
+
+@dataclass(slots=True)
+class _Served:
+    account: ServedAccount
+    intake: Intake
+    pulls: OrderPulls
+    task: asyncio.Task[None]
+
+
+@dataclass(slots=True)
+class EngineSettings:
+    """What may be tuned; the defaults are those of production."""
+
+    lanes: LaneSettings = field(default_factory=LaneSettings)
+    pull_orders: bool = True  # benchmarks of the push side switch it off
+    accounts_max: int = CLAIM_MAX
+
+
+class Engine:
+    """Owns accounts and keeps their channels in step."""
+
+    def __init__(
+        self,
+        database: Database,
+        keys: DataKeys,
+        clock: Clock,
+        open_account: OpenAccount,
+        *,
+        owner: str,
+        settings: EngineSettings | None = None,
+    ) -> None:
+        """``owner`` is unique to this process."""
+        self._database = database
+        self._keys = keys
+        self._clock = clock
+        self._open_account = open_account
+        self._settings = settings or EngineSettings()
+        self._ownership = Ownership(database, clock, owner)
+        self._served: dict[int, _Served] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self.wakeups = Wakeups()
+        self.audit = Audit(database, clock)
+        self.tickets = TicketPolls(clock, self._end_ticket)
+        self.lanes = OfferLanes(
+            database, clock, self.wakeups, self.tickets.add, self._settings.lanes
+        )
+        self.webhooks = Webhooks(database, keys, clock, self, open_account)
+        database.on_commit(lambda _merchant, accounts: self.wakeups.add(accounts))
+
+    # — life —
+
+    async def start(self) -> None:
+        """Claim what is free and begin; returns when the first accounts are served."""
+        await self._claim_accounts()
+        loops: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
+            ("leases", self._keep_leases),
+            ("claims", self.lanes.run_claims),
+            ("answers", self.lanes.run_answers),
+            ("tickets", self.tickets.run),
+            ("looks", self._keep_settling),
+            ("net", self._keep_net),
+            ("states", self._keep_states),
+            ("webhooks", self.webhooks.run_inbox),
+            ("registrations", self.webhooks.run_checks),
+        )
+        self._tasks = [
+            asyncio.create_task(self._forever(name, loop), name=name) for name, loop in loops
+        ]
+
+    async def stop(self) -> None:
+        """Let what is under way end, store its answers, give the leases back."""
+        for served in self._served.values():
+            self.lanes.dismiss(served.account.account_id)
+            served.task.cancel()
+        try:
+            await self.lanes.drain(DRAIN_S)
+        except _DATABASE_AWAY:
+            log.warning("database is away while stopping; the next owner observes")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(
+            *self._tasks, *(s.task for s in self._served.values()), return_exceptions=True
+        )
+        try:
+            await self._ownership.release()
+        except _DATABASE_AWAY:
+            log.warning("database is away while stopping; the leases run out by themselves")
+        self._served.clear()
+
+    @property
+    def accounts(self) -> Sequence[ServedAccount]:
+        """The accounts this process serves now."""
+        return [served.account for served in self._served.values()]
+
+    def account(self, account_id: int) -> ServedAccount | None:
+        """The served account, or None when another process has it."""
+        served = self._served.get(account_id)
+        return served.account if served else None
+
+    async def deliver(self, account_id: int, delivery: WebhookDelivery) -> bool:
+        """Take in a verified webhook delivery; False when the account is not served here."""
+        served = self._served.get(account_id)
+        if served is None:
+            return False
+        page = served.account.channel.parse_webhook(delivery)
+        if isinstance(page, OrderPage):
+            await served.pulls.take(page, detected_by="webhook")
+            return True
+        served.account.poll_orders.set()  # unreadable: the pull will tell
+        return True
+
+    # — loops —
+
+    def _end_ticket(self, ending: Ending) -> None:
+        self.lanes.end(ending)
+
+    async def _forever(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        """Run a loop, and run it again when the database was away; anything else is a defect."""
+        is_away = False
+        while True:
+            try:
+                await loop()
+            except _DATABASE_AWAY as away:
+                if not is_away:
+                    log.warning("database is away", extra={"loop": name, "error": str(away)})
+                is_away = True
+                await self._clock.sleep(0.25)
+            except Exception:
+                # A process edge: one loop's defect must not stop the others in silence.
+                log.exception("engine loop failed", extra={"loop": name})
+                await self._clock.sleep(1.0)
+
+    async def _keep_leases(self) -> None:
+        while True:
+            lost = await self._ownership.renew(self.accounts)
+            for account_id in lost:
+                await self._drop(account_id)
+            await self._claim_accounts()
+            await self._clock.sleep(RENEW_S)
+
+    async def _claim_accounts(self) -> None:
+        room = self._settings.accounts_max - len(self._served)
+        if room <= 0:
+            return
+        for claimed in await self._ownership.claim(room):
+            account = await self._open_account(claimed)
+            if account is not None:
+                await self._serve(account)
+
+    async def _serve(self, account: ServedAccount) -> None:
+        now_us = microseconds(self._clock.now())
+        manifest = account.manifest
+        longest_s = manifest.operations[PUSH].timeout_s + manifest.offers.apply_s_max
+        key = {"merchant": account.merchant_id, "account": account.account_id}
+        async with self._database.engine() as unit:
+            adopted = await unit.rows(
+                "offer.adopt",
+                key
+                | {
+                    "epoch": account.lease.epoch,
+                    "recheck_us": now_us + int(FIRST_LOOK_S * 1_000_000),
+                    "final_us": now_us + int(longest_s * 1_000_000),
+                    "now_us": now_us,
+                    "skew_us": SKEW_US,
+                },
+            )
+            items = await unit.rows("offer.open_ticket_items", key) if adopted else []
+            row = await unit.row("inbound.cursor", key)
+        account.orders_fresh_us = int(row[1]) if row else 0
+        listings: dict[int, dict[str, int]] = {}
+        for ticket_id, push_key, listing_id in items:
+            listings.setdefault(ticket_id, {})[push_key] = listing_id
+        for ticket_id, reference, accepted_us, _ in adopted:
+            age_s = max(0.0, (now_us - accepted_us) / 1_000_000)
+            self.tickets.add(
+                OpenTicket(
+                    account,
+                    ticket_id,
+                    reference,
+                    listings.get(ticket_id, {}),
+                    self._clock.monotonic_s() - age_s,
+                )
+            )
+        intake = Intake(
+            self._database,
+            self._keys,
+            merchant_id=account.merchant_id,
+            account_id=account.account_id,
+            name=account.name,
+        )
+        pulls = OrderPulls(account, intake, self._database, self._clock)
+        task = asyncio.create_task(
+            self._forever(f"orders:{account.account_id}", pulls.run)
+            if self._settings.pull_orders
+            else _idle(),
+            name=f"orders:{account.account_id}",
+        )
+        self._served[account.account_id] = _Served(account, intake, pulls, task)
+        self.lanes.serve(account)
+        log.info(
+            "account is served",
+            extra={"account": account.account_id, "epoch": account.lease.epoch},
+        )
+
+    async def _drop(self, account_id: int) -> None:
+        served = self._served.pop(account_id, None)
+        if served is None:
+            return
+        self.lanes.dismiss(account_id)
+        served.task.cancel()
+        await asyncio.gather(served.task, return_exceptions=True)
+        log.warning("account was taken over by another process", extra={"account": account_id})
+
+    async def _keep_settling(self) -> None:
+        while True:
+            for account in self.accounts:
+                if account.state == "armed" and account.has_lease:
+                    looked = await self.audit.settle(account)
+                    if looked:
+                        self.wakeups.add((account.account_id,))
+            await self._clock.sleep(SETTLE_S)
+
+    async def _keep_net(self) -> None:
+        while True:
+            await self._clock.sleep(NET_S)
+            await self.lanes.end_orphans()
+            for account in self.accounts:
+                if account.state == "armed" and account.has_lease:
+                    await self.audit.safety_net(account)
+
+    async def _keep_states(self) -> None:
+        """Arm, disarm and pause act within a second; lost credentials are written down."""
+        while True:
+            async with self._database.engine() as unit:
+                for account in self.accounts:
+                    if account.state == "reconnect":
+                        await unit.run(
+                            "account.set_state",
+                            {
+                                "merchant": account.merchant_id,
+                                "account": account.account_id,
+                                "state": "reconnect",
+                                "only_from": ["armed", "read_only"],
+                            },
+                        )
+                rows = await unit.rows("account.states")
+            states = {account_id: state for _, account_id, state in rows}
+            for account in self.accounts:
+                before = account.state
+                account.state = states.get(account.account_id, "closed")
+                if account.state == "armed" and before != "armed":
+                    self.wakeups.add((account.account_id,))
+            await self._clock.sleep(STATES_S)
+
+
+async def _idle() -> None:
+    await asyncio.Event().wait()

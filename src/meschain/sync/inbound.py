@@ -1,0 +1,231 @@
+"""Orders in: webhooks for speed, overlapping pulls for certainty; both end in the same intake."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from meschain.channel.clock import microseconds
+from meschain.channel.contract import Call, LeaseExpired, OrderPage, OrderWindow, Priority
+from meschain.channel.http import TransportLost
+from meschain.channel.outcome import NotSent, Refused, Throttled, Unauthorized, Unknown
+
+if TYPE_CHECKING:
+    from meschain.channel.clock import Clock
+    from meschain.channel.outcome import Problem
+    from meschain.domain.order import OrderObservation
+    from meschain.store.unit_of_work import Database
+    from meschain.sync.account import ServedAccount
+    from meschain.sync.intake import Intake
+
+log = logging.getLogger(__name__)
+
+PULL: Final = "pull_orders"
+DEEP_PULL_S: Final = 600.0  # how often the whole overlap is read again, whatever is known
+ACTIVE_S: Final = 30.0  # so long after an order the faster pace is kept
+BACKOFF_S_MAX: Final = 60.0
+TAKES_MAX: Final = 6  # intake transactions of one account under way at once
+
+
+class OrderPulls:
+    """The order cursor of one account."""
+
+    def __init__(
+        self, account: ServedAccount, intake: Intake, database: Database, clock: Clock
+    ) -> None:
+        """One per account and lease."""
+        self._account = account
+        self._intake = intake
+        self._database = database
+        self._clock = clock
+        self._deep_at_s = 0.0
+        self._active_until_s = 0.0
+        self._backoff_s = 0.0
+        self._takes = asyncio.Semaphore(TAKES_MAX)
+        self.pulls = 0
+        self.taken = 0
+
+    async def run(self) -> None:
+        """Pull until cancelled: faster while orders come, at once when asked."""
+        while True:
+            problem = await self.pull()
+            await self._record(problem)
+            await self._pause(problem)
+
+    async def pull(self) -> Problem | None:
+        """Read everything that changed since the cursor; advance it when the end is reached."""
+        account, limits = self._account, self._account.manifest.orders
+        began = self._clock.now()
+        covered_us = await self._covered_us()
+        is_deep = self._clock.monotonic_s() >= self._deep_at_s
+        begin = datetime.fromtimestamp(covered_us / 1_000_000, UTC)
+        begin -= timedelta(seconds=limits.overlap_s)
+        begin = max(begin, began - timedelta(seconds=limits.history_s_max))
+        end = began + timedelta(seconds=limits.horizon_s)
+        # What is older than this is known already; a deep pull believes nothing.
+        known_before = None
+        if not is_deep and limits.newest_first:
+            known_before = datetime.fromtimestamp(covered_us / 1_000_000, UTC) - timedelta(
+                seconds=min(60.0, limits.overlap_s)
+            )
+        while begin < end:
+            until = min(end, begin + timedelta(seconds=limits.window_s_max))
+            problem = await self._read(OrderWindow(begin, until), known_before)
+            if problem is not None:
+                return problem
+            begin = until
+        if is_deep:
+            self._deep_at_s = self._clock.monotonic_s() + DEEP_PULL_S
+        began_us = microseconds(began)
+        async with self._database.engine() as unit:
+            await unit.run(
+                "inbound.advance",
+                {
+                    "merchant": account.merchant_id,
+                    "account": account.account_id,
+                    "covered_us": began_us,
+                },
+            )
+        account.orders_fresh_us = max(account.orders_fresh_us, began_us)
+        self.pulls += 1
+        return None
+
+    async def _read(self, window: OrderWindow, known_before: datetime | None) -> Problem | None:
+        token: str | None = None
+        for _ in range(self._account.manifest.orders.pages_max):
+            page = await self._page(window, token)
+            if not isinstance(page, OrderPage):
+                return page
+            await self.take(page, detected_by="poll")
+            token = page.next_token
+            if token is None:
+                return None
+            if known_before is not None and _is_older(page, known_before):
+                return None
+        log.warning("order window has too many pages", extra={"account": self._account.account_id})
+        half = window.modified_from + (window.modified_to - window.modified_from) / 2
+        if half - window.modified_from < timedelta(seconds=1):
+            return Unknown("too_many_pages")
+        first = await self._read(OrderWindow(window.modified_from, half), known_before)
+        if first is not None:
+            return first
+        return await self._read(OrderWindow(half, window.modified_to), known_before)
+
+    async def _page(self, window: OrderWindow, token: str | None) -> OrderPage | Problem:
+        call = Call(Priority.CRITICAL, guard=self._account)
+        try:
+            return await self._account.channel.pull_orders(window, token, call)
+        except LeaseExpired:
+            return NotSent("lease_expired")
+        except TransportLost as lost:
+            return NotSent(lost.detail)
+
+    async def take(self, page: OrderPage, *, detected_by: str) -> int:
+        """Take in a page; one order that cannot be stored never blocks the others."""
+        fresh = [order for order in page.orders if not self._intake.is_known(order)]
+        # Oldest first, so that two versions of one package arrive in their order.
+        fresh.sort(key=lambda order: max(p.modified_at for p in order.packages))
+        by_order: dict[str, list[OrderObservation]] = {}
+        for order in fresh:
+            by_order.setdefault(order.external_id, []).append(order)
+        async with asyncio.TaskGroup() as group:
+            for versions in by_order.values():
+                group.create_task(self._take_versions(versions, detected_by))
+        if fresh:
+            self._active_until_s = self._clock.monotonic_s() + ACTIVE_S
+            self.taken += len(fresh)
+        for raw in page.broken:
+            log.error("order row is unreadable", extra={"account": self._account.account_id})
+            await self._alert("alert.order.unreadable", raw[:200].decode("utf-8", "replace"))
+        return len(fresh)
+
+    async def _take_versions(self, versions: list[OrderObservation], detected_by: str) -> None:
+        async with self._takes:
+            for order in versions:
+                await self._intake.take(order, detected_by=detected_by, now=self._clock.now())
+
+    async def _covered_us(self) -> int:
+        async with self._database.engine() as unit:
+            row = await unit.row(
+                "inbound.cursor",
+                {"merchant": self._account.merchant_id, "account": self._account.account_id},
+            )
+        assert row is not None, "every account is added with its order cursor"
+        return int(row[0])
+
+    async def _pause(self, problem: Problem | None) -> None:
+        limits = self._account.manifest.orders
+        if problem is None:
+            self._backoff_s = 0.0
+            is_active = self._clock.monotonic_s() < self._active_until_s
+            pause_s = limits.poll_interval_s_min if is_active else limits.poll_interval_s
+        else:
+            self._backoff_s = min(BACKOFF_S_MAX, self._backoff_s * 2 or 0.5)
+            pause_s = self._backoff_s
+            if isinstance(problem, Throttled):
+                self._account.pacer.throttled(PULL, problem)
+                pause_s = max(pause_s, problem.retry_after_s or 0.0)
+        self._account.poll_orders.clear()
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._account.poll_orders.wait()
+        except TimeoutError:
+            return
+
+    async def _record(self, problem: Problem | None) -> None:
+        if isinstance(problem, Unauthorized):
+            self._account.state = "reconnect"
+        now_us = microseconds(self._clock.now())
+        async with self._database.engine() as unit:
+            await unit.run(
+                "inbound.lane_ran",
+                {
+                    "merchant": self._account.merchant_id,
+                    "account": self._account.account_id,
+                    "name": "orders",
+                    "now_us": now_us,
+                    "next_run_us": now_us
+                    + int(self._account.manifest.orders.poll_interval_s * 1_000_000),
+                    "error": describe(problem),
+                    "net_found": 0,
+                },
+            )
+
+    async def _alert(self, kind: str, subject: str) -> None:
+        async with self._database.engine() as unit:
+            await unit.run(
+                "inbound.raise_alert",
+                {
+                    "merchant": self._account.merchant_id,
+                    "account": self._account.account_id,
+                    "kind": kind,
+                    "subject": subject,
+                    "params": "{}",
+                    "now_us": microseconds(self._clock.now()),
+                },
+            )
+
+
+def _is_older(page: OrderPage, instant: datetime) -> bool:
+    return any(package.modified_at < instant for order in page.orders for package in order.packages)
+
+
+def describe(problem: Problem | None) -> str:
+    """A problem in the marketplace's own words where it gave any; "" for none."""
+    match problem:
+        case None:
+            return ""
+        case Refused():
+            return " ".join(part for part in (problem.code, problem.text) if part) or "refused"
+        case Throttled():
+            return "throttled"
+        case Unauthorized():
+            return problem.text or "unauthorized"
+        case Unknown():
+            return problem.text or problem.evidence
+        case NotSent():
+            return problem.reason
+        case _:
+            return problem.detail

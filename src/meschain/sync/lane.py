@@ -1,0 +1,512 @@
+"""The offer lanes of all accounts of this process: claim → send → acknowledge, in sets.
+
+One loop claims for every lane in one statement; sends run beside each other, but never two for
+the same listing; one loop ends all answered tickets in one statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from meschain.channel.clock import microseconds
+from meschain.channel.contract import Call, LeaseExpired, Priority
+from meschain.channel.http import TransportLost
+from meschain.channel.outcome import Accepted, NotSent, Throttled, Unauthorized, Unknown
+from meschain.sync.plan import (
+    ClaimedItem,
+    Exceptions,
+    TicketVerdict,
+    Verdict,
+    by_ticket,
+    judge_request,
+    pushes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from meschain.channel.clock import Clock
+    from meschain.channel.contract import ItemOutcomes
+    from meschain.channel.outcome import Outcome
+    from meschain.store.unit_of_work import Database
+    from meschain.sync.account import ServedAccount
+    from meschain.sync.wake import Wakeups
+
+log = logging.getLogger(__name__)
+
+PUSH: Final = "push_offers"  # the operation name that every manifest gives its offer push
+REQUESTS_MAX: Final = 4  # of one lane under way at once; never two for the same listing
+CLAIM_ROWS_MAX: Final = 8_000  # in one claim over all lanes, so that acknowledging keeps up
+ORDER_FRESH_S: Final = 60.0  # a quantity rises only when orders are known up to so long ago
+SKEW_US: Final = 2_000_000  # how far the channel's clock and ours may disagree
+LINGER_S_MAX: Final = 0.020
+SEND_BY_US: Final = 20_000_000  # a claimed row that is not on its way by then is not sent
+BACKOFF_S_MAX: Final = 60.0
+FIRST_LOOK_S: Final = 3.0  # after an unknown outcome; later looks follow ever more slowly
+_ALTERNATE: Final = 4  # every so many claims the quantities that rise go before the prices
+_NEVER: Final = 2**62
+
+
+@dataclass(slots=True)
+class OpenTicket:
+    """A request that the marketplace accepted and has not finished; polled by sync.ticket."""
+
+    account: ServedAccount
+    ticket_id: int
+    reference: str
+    listings: Mapping[str, int]  # key sent → listing
+    accepted_s: float  # monotonic
+    polls: int = 0
+
+
+@dataclass(slots=True)
+class Ending:
+    """A ticket on its way into ``end_tickets``."""
+
+    account: ServedAccount
+    ticket_id: int
+    judged: TicketVerdict
+    not_before_us: int = 0
+    recheck_us: int = 0
+    final_us: int = 0
+    handed_us: int | None = None
+    released_us: int | None = None
+    answered_us: int | None = None
+
+
+@dataclass(slots=True)
+class _Acceptance:
+    ticket: OpenTicket
+    handed_us: int
+    released_us: int
+    accepted_us: int
+
+
+@dataclass(slots=True)
+class LaneSettings:
+    """What may be tuned; the defaults are those of production."""
+
+    requests_max: int = REQUESTS_MAX
+    batch_max: int | None = None  # smaller batches than the marketplace allows (benchmarks)
+    linger_s_max: float = LINGER_S_MAX
+
+
+class OfferLanes:
+    """All offer lanes of this process."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        wakeups: Wakeups,
+        on_accepted: Callable[[OpenTicket], None],
+        settings: LaneSettings | None = None,
+    ) -> None:
+        """``on_accepted`` receives tickets that must be polled to their end."""
+        self._database = database
+        self._clock = clock
+        self._wakeups = wakeups
+        self._on_accepted = on_accepted
+        self._settings = settings or LaneSettings()
+        self._accounts: dict[int, ServedAccount] = {}
+        self._sends: set[asyncio.Task[None]] = set()
+        self._ended: list[Ending] = []
+        self._accepted: list[_Acceptance] = []
+        self._answers = asyncio.Event()
+        self._later: set[asyncio.TimerHandle] = set()
+        self._active: set[int] = set()  # tickets whose request is on its way or being stored
+        self.claimed_rows = 0  # for benchmarks and tests
+
+    # — accounts —
+
+    def serve(self, account: ServedAccount) -> None:
+        """Begin to serve an account whose lease this process holds."""
+        self._accounts[account.account_id] = account
+        self._wakeups.add((account.account_id,))
+
+    def dismiss(self, account_id: int) -> None:
+        """Stop claiming for an account; what is under way ends by itself."""
+        self._accounts.pop(account_id, None)
+
+    # — loops —
+
+    async def run_claims(self) -> None:
+        """Claim and send until cancelled."""
+        loop = asyncio.get_running_loop()
+        next_check_s = 0.0
+        while True:
+            await self._wakeups.wait(max(0.0, next_check_s - loop.time()))
+            awake = self._wakeups.take()
+            if loop.time() >= next_check_s:
+                awake |= await self._dirty_accounts()
+                next_check_s = loop.time() + 1.0
+            claimed = await self._claim(awake) if awake else 0
+            if claimed > CLAIM_ROWS_MAX // 8:
+                # Under load a little patience makes larger batches; idle it would only be delay.
+                await self._clock.sleep(self._settings.linger_s_max)
+
+    async def run_answers(self) -> None:
+        """Store what requests and tickets came to until cancelled, then what is left."""
+        try:
+            while True:
+                await self._answers.wait()
+                self._answers.clear()
+                await self._store_answers()
+        finally:
+            await asyncio.shield(self._store_answers())
+
+    async def end_orphans(self) -> int:
+        """End tickets that this process claimed and never started; returns how many.
+
+        Their claim's commit was answered by a lost connection, so they were certainly not sent.
+        """
+        accounts = list(self._accounts.values())
+        async with self._database.engine() as unit:
+            rows = await unit.rows(
+                "offer.unanswered_tickets",
+                {
+                    "merchants": [a.merchant_id for a in accounts],
+                    "accounts": [a.account_id for a in accounts],
+                    "epochs": [a.lease.epoch for a in accounts],
+                    "before_us": self._now_us() - SEND_BY_US,
+                },
+            )
+        orphans = [(a, ticket) for a, ticket in rows if ticket not in self._active]
+        for account_id, ticket_id in orphans:
+            account = self._accounts[account_id]
+            self._active.add(ticket_id)
+            self.end(Ending(account, ticket_id, TicketVerdict(Verdict.AGAIN)))
+        return len(orphans)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let requests under way end, so that a graceful stop leaves nothing unknown."""
+        if self._sends:
+            await asyncio.wait(self._sends, timeout=timeout_s)
+        await self._store_answers()
+
+    # — claiming —
+
+    async def _dirty_accounts(self) -> set[int]:
+        accounts = [a for a in self._accounts.values() if self._may_claim(a)]
+        if not accounts:
+            return set()
+        async with self._database.engine() as unit:
+            rows = await unit.rows(
+                "offer.dirty_accounts",
+                {
+                    "merchants": [a.merchant_id for a in accounts],
+                    "accounts": [a.account_id for a in accounts],
+                    "now_us": self._now_us(),
+                },
+            )
+        return {account_id for _, account_id in rows}
+
+    def _may_claim(self, account: ServedAccount) -> bool:
+        return account.state == "armed" and not account.is_paused and account.has_lease
+
+    def _room(self, account: ServedAccount) -> tuple[int, int]:
+        """Requests that may go now: (any, of them not urgent)."""
+        slots = self._settings.requests_max - account.sending
+        now_s = self._clock.monotonic_s()
+        if slots <= 0:
+            return 0, 0  # an answer wakes the lane again
+        if now_s < account.backoff_until_s:
+            self._wake_later(account, account.backoff_until_s - now_s)
+            return 0, 0
+        urgent = min(slots, account.pacer.available(PUSH, Priority.CRITICAL))
+        bulk = min(urgent, account.pacer.available(PUSH, Priority.NORMAL))
+        if bulk <= 0:
+            if account.held_since_us is None:
+                account.held_since_us = self._now_us()
+            priority = Priority.CRITICAL if urgent <= 0 else Priority.NORMAL
+            self._wake_later(account, account.pacer.next_free_s(PUSH, priority))
+        return urgent, bulk
+
+    async def _claim(self, awake: Iterable[int]) -> int:
+        lanes: list[tuple[ServedAccount, int, int, int]] = []
+        left = CLAIM_ROWS_MAX
+        for account_id in sorted(awake):
+            account = self._accounts.get(account_id)
+            if account is None or not self._may_claim(account):
+                continue
+            urgent, bulk = self._room(account)
+            if urgent <= 0:
+                continue
+            offers = account.manifest.offers
+            batch = min(offers.batch_max, self._settings.batch_max or offers.batch_max)
+            if left <= 0:
+                self._wakeups.add((account_id,))
+                continue
+            rows = min(left, urgent * batch)
+            left -= rows
+            lanes.append((account, rows, min(rows, bulk * batch), batch))
+        if not lanes:
+            return 0
+        now_us = self._now_us()
+        async with self._database.engine() as unit:
+            rows_ = await unit.rows("offer.claim", self._claim_params(lanes, now_us))
+        items = [ClaimedItem._make(row) for row in rows_]
+        counts: dict[int, int] = {}
+        for request in by_ticket(items):
+            account = self._accounts[request[0].account_id]
+            counts[account.account_id] = counts.get(account.account_id, 0) + len(request)
+            self._start(account, request)
+        for account, rows, _, _ in lanes:
+            account.claims += 1
+            got = counts.get(account.account_id, 0)
+            if got:
+                account.held_since_us = None
+            if got * 2 >= rows:  # a full claim: there is probably more (two fields a listing)
+                self._wakeups.add((account.account_id,))
+        self.claimed_rows += len(items)
+        return len(items)
+
+    def _claim_params(
+        self, lanes: list[tuple[ServedAccount, int, int, int]], now_us: int
+    ) -> dict[str, object]:
+        accounts = [lane[0] for lane in lanes]
+        fresh_us = now_us - int(ORDER_FRESH_S * 1_000_000)
+        return {
+            "merchants": [a.merchant_id for a in accounts],
+            "accounts": [a.account_id for a in accounts],
+            "limits": [lane[1] for lane in lanes],
+            "bulk": [lane[2] for lane in lanes],
+            "batches": [lane[3] for lane in lanes],
+            "up": [a.orders_fresh_us >= fresh_us for a in accounts],
+            "ordered": [a.manifest.offers.tickets_ordered for a in accounts],
+            "joint": [not a.manifest.offers.separate_fields for a in accounts],
+            "first": [1 if a.claims % _ALTERNATE == _ALTERNATE - 1 else 2 for a in accounts],
+            "after": [a.bulk_cursor for a in accounts],
+            "epochs": [a.lease.epoch for a in accounts],
+            "now_us": now_us,
+            "send_by_us": now_us + SEND_BY_US,
+            "skew_us": SKEW_US,
+        }
+
+    # — sending —
+
+    def _start(self, account: ServedAccount, request: list[ClaimedItem]) -> None:
+        if request[-1].urgency > 1:
+            account.bulk_cursor = request[-1].listing_id
+        account.sending += 1
+        self._active.add(request[0].ticket_id)
+        task = asyncio.create_task(self._send(account, request))
+        self._sends.add(task)
+        task.add_done_callback(self._sends.discard)
+
+    async def _send(self, account: ServedAccount, request: list[ClaimedItem]) -> None:
+        is_urgent = any(item.urgency <= 1 for item in request)
+        call = Call(Priority.CRITICAL if is_urgent else Priority.NORMAL, guard=account)
+        listings = {item.push_key: item.listing_id for item in request}
+        ticket_id = request[0].ticket_id
+        offset_us = self._now_us() - int(self._clock.monotonic_s() * 1_000_000)
+        outcome: Outcome | ItemOutcomes
+        try:
+            outcome = await account.channel.push_offers(pushes(request, account.currency), call)
+        except LeaseExpired:
+            outcome = NotSent("lease_expired")
+        except TransportLost as lost:
+            # Channels turn this into an outcome themselves; a stray one must not lose the ticket.
+            maybe = lost.may_have_arrived
+            outcome = Unknown("lost", lost.detail) if maybe else NotSent(lost.detail)
+        except Exception as defect:
+            # A process edge: a defect in one marketplace's folder must neither lose the ticket nor
+            # stop the lanes of others. What was sent is unknown until it is looked at.
+            log.exception("connector failed", extra={"account": account.account_id})
+            outcome = Unknown("connector_failed", repr(defect))
+        finally:
+            account.sending -= 1
+            self._wakeups.add((account.account_id,))
+        self._after_send(account, outcome)
+
+        def stamp(at_s: float | None) -> int:
+            return offset_us + int(at_s * 1_000_000) if at_s is not None else self._now_us()
+
+        held_us = account.held_since_us
+        handed_us = min(stamp(call.handed_s), held_us) if held_us else stamp(call.handed_s)
+        released_us, answered_us = stamp(call.released_s), stamp(call.answered_s)
+        judged = judge_request(listings, outcome)
+        if judged is None:
+            assert isinstance(outcome, Accepted)
+            self._measure(account, request, handed_us, released_us, answered_us)
+            ticket = OpenTicket(
+                account, ticket_id, outcome.reference, listings, self._clock.monotonic_s()
+            )
+            self._accepted.append(_Acceptance(ticket, handed_us, released_us, answered_us))
+        else:
+            if judged.verdict is Verdict.DONE:
+                self._measure(account, request, handed_us, released_us, answered_us)
+            ending = Ending(account, ticket_id, judged)
+            ending.handed_us, ending.released_us = handed_us, released_us
+            ending.answered_us = answered_us
+            self._schedule_look(ending)
+            if judged.verdict is Verdict.AGAIN:
+                ending.not_before_us = self._now_us() + int(
+                    max(0.0, account.backoff_until_s - self._clock.monotonic_s()) * 1_000_000
+                )
+            self._ended.append(ending)
+        self._answers.set()
+
+    def _measure(
+        self,
+        account: ServedAccount,
+        request: list[ClaimedItem],
+        handed_us: int,
+        released_us: int,
+        answered_us: int,
+    ) -> None:
+        """Hub time: commit → handed to the pacer, plus released by it → accepted."""
+        health = account.health
+        for item in request:
+            handed = max(handed_us, item.since_us)
+            health.pacing_us.append(max(0, released_us - handed))
+            health.hub_us.append(handed - item.since_us + answered_us - released_us)
+
+    def _after_send(self, account: ServedAccount, outcome: Outcome | ItemOutcomes) -> None:
+        health = account.health
+        health.requests += 1
+        match outcome:
+            case Throttled():
+                health.throttles += 1
+                account.pacer.throttled(PUSH, outcome)
+                self._back_off(account)
+            case NotSent():
+                self._back_off(account)
+            case Unknown(evidence=evidence) if evidence != "duplicate":
+                health.failures += 1
+                health.last_error = outcome.text or evidence
+                self._back_off(account)
+            case Unauthorized():
+                health.failures += 1
+                health.last_error = outcome.text
+                account.state = "reconnect"  # stored by the ownership loop; the owner is asked
+            case _:
+                account.backoff_s = 0.0
+                if health.is_away:
+                    health.is_away = False
+                    log.info("channel is back", extra={"account": account.account_id})
+
+    def _back_off(self, account: ServedAccount) -> None:
+        account.backoff_s = min(BACKOFF_S_MAX, account.backoff_s * 2 or 0.25)
+        account.backoff_until_s = self._clock.monotonic_s() + account.backoff_s
+        if not account.health.is_away and account.backoff_s > 1:
+            account.health.is_away = True
+            log.warning(
+                "channel is away",
+                extra={"account": account.account_id, "error": account.health.last_error},
+            )
+
+    # — answers —
+
+    def end(self, ending: Ending) -> None:
+        """A polled ticket has come to its end."""
+        self._schedule_look(ending)
+        self._ended.append(ending)
+        self._answers.set()
+
+    def _schedule_look(self, ending: Ending) -> None:
+        offers = ending.account.manifest.offers
+        timeout_s = ending.account.manifest.operations[PUSH].timeout_s
+        now_us = self._now_us()
+        ending.recheck_us = now_us + int(FIRST_LOOK_S * 1_000_000)
+        ending.final_us = now_us + int((timeout_s + offers.apply_s_max) * 1_000_000)
+
+    async def _store_answers(self) -> None:
+        while self._accepted or self._ended:
+            accepted, self._accepted = self._accepted, []
+            ended, self._ended = self._ended, []
+            rows: list[tuple[Any, ...]] = []
+            try:
+                async with self._database.engine() as unit:
+                    if accepted:
+                        await unit.run("offer.accept", _accept_params(accepted))
+                    if ended:
+                        rows = await unit.rows("offer.end", self._end_params(ended))
+            except BaseException:
+                # The database is away: both statements are safe to repeat, so nothing is lost.
+                self._accepted = accepted + self._accepted
+                self._ended = ended + self._ended
+                self._answers.set()
+                raise
+            self._active.difference_update(ending.ticket_id for ending in ended)
+            self._active.difference_update(a.ticket.ticket_id for a in accepted)
+            for acceptance in accepted:
+                self._on_accepted(acceptance.ticket)
+                self._wakeups.add((acceptance.ticket.account.account_id,))
+            if ended:
+                self._count(ended, {row[0]: row[1:] for row in rows})
+
+    def _count(self, ended: list[Ending], counts: Mapping[int, tuple[int, int, int, int]]) -> None:
+        for ending in ended:
+            done, refused, unknown, _ = counts.get(ending.ticket_id, (0, 0, 0, 0))
+            health = ending.account.health
+            health.items_done += done
+            health.items_refused += refused
+            health.items_unknown += unknown
+            self._wakeups.add((ending.account.account_id,))
+
+    def _end_params(self, ended: list[Ending]) -> dict[str, object]:
+        merged = Exceptions()
+        tickets: list[int] = []
+        for ending in ended:
+            exceptions = ending.judged.exceptions
+            tickets += [ending.ticket_id] * len(exceptions.listings)
+            merged.listings += exceptions.listings
+            merged.verdicts += exceptions.verdicts
+            merged.codes += exceptions.codes
+            merged.words += exceptions.words
+            merged.advice += exceptions.advice
+        return {
+            "merchants": [e.account.merchant_id for e in ended],
+            "tickets": [e.ticket_id for e in ended],
+            "epochs": [e.account.lease.epoch for e in ended],
+            "verdicts": [int(e.judged.verdict) for e in ended],
+            "codes": [e.judged.code for e in ended],
+            "words": [e.judged.words for e in ended],
+            "advice": [e.judged.advice for e in ended],
+            "not_before_us": [e.not_before_us for e in ended],
+            "recheck_us": [e.recheck_us for e in ended],
+            "final_us": [e.final_us for e in ended],
+            "handed_us": [e.handed_us for e in ended],
+            "released_us": [e.released_us for e in ended],
+            "answered_us": [e.answered_us for e in ended],
+            "x_tickets": tickets,
+            "x_listings": merged.listings,
+            "x_fields": [0] * len(tickets),
+            "x_verdicts": [int(verdict) for verdict in merged.verdicts],
+            "x_codes": merged.codes,
+            "x_words": merged.words,
+            "x_advice": merged.advice,
+            "now_us": self._now_us(),
+            "skew_us": SKEW_US,
+        }
+
+    # — time —
+
+    def _now_us(self) -> int:
+        return microseconds(self._clock.now())
+
+    def _wake_later(self, account: ServedAccount, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            self._later.discard(handle)
+            self._wakeups.add((account.account_id,))
+
+        handle = loop.call_later(max(0.001, seconds), wake)
+        self._later.add(handle)
+
+
+def _accept_params(accepted: list[_Acceptance]) -> dict[str, object]:
+    return {
+        "merchants": [a.ticket.account.merchant_id for a in accepted],
+        "tickets": [a.ticket.ticket_id for a in accepted],
+        "epochs": [a.ticket.account.lease.epoch for a in accepted],
+        "references": [a.ticket.reference for a in accepted],
+        "handed_us": [a.handed_us for a in accepted],
+        "released_us": [a.released_us for a in accepted],
+        "accepted_us": [a.accepted_us for a in accepted],
+    }

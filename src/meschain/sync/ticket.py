@@ -1,0 +1,130 @@
+"""Polling asynchronous answers to their end; holds neither lane nor connection while it waits."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+from typing import TYPE_CHECKING, Final
+
+from meschain.channel.clock import microseconds
+from meschain.channel.contract import Call, LeaseExpired, Priority, TicketEnded, TicketOpen
+from meschain.channel.http import TransportLost
+from meschain.channel.outcome import NotSent, Refused, Throttled, Unauthorized, Unknown
+from meschain.sync.lane import Ending, OpenTicket
+from meschain.sync.plan import TicketVerdict, Verdict, judge_items
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from meschain.channel.clock import Clock
+    from meschain.channel.outcome import Problem
+
+log = logging.getLogger(__name__)
+
+POLL: Final = "poll_ticket"
+POLLS_MAX: Final = 32  # under way at once in this process
+
+
+class TicketPolls:
+    """Open tickets by the time of their next poll."""
+
+    def __init__(self, clock: Clock, on_end: Callable[[Ending], None]) -> None:
+        """``on_end`` receives each ticket once, with the verdict on its items."""
+        self._clock = clock
+        self._on_end = on_end
+        self._due: list[tuple[float, int, OpenTicket]] = []
+        self._order = itertools.count()
+        self._added = asyncio.Event()
+        self._polls: set[asyncio.Task[None]] = set()
+        self.open = 0
+
+    def add(self, ticket: OpenTicket) -> None:
+        """A freshly accepted (or adopted) ticket."""
+        self.open += 1
+        self._schedule(ticket)
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        while True:
+            now_s = self._clock.monotonic_s()
+            while self._due and self._due[0][0] <= now_s and len(self._polls) < POLLS_MAX:
+                _, _, ticket = heapq.heappop(self._due)
+                task = asyncio.create_task(self._poll(ticket))
+                self._polls.add(task)
+                task.add_done_callback(self._finished)
+            wait_s = 1.0
+            if self._due and len(self._polls) < POLLS_MAX:
+                wait_s = max(0.0, min(wait_s, self._due[0][0] - self._clock.monotonic_s()))
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._added.wait()
+            except TimeoutError:
+                pass
+            self._added.clear()
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._polls.discard(task)
+        self._added.set()
+
+    def _schedule(self, ticket: OpenTicket, *, at_least_s: float = 0.0) -> None:
+        waits = ticket.account.manifest.offers.ticket_poll_s
+        wait_s = max(at_least_s, waits[min(ticket.polls, len(waits) - 1)])
+        entry = (self._clock.monotonic_s() + wait_s, next(self._order), ticket)
+        heapq.heappush(self._due, entry)
+        self._added.set()
+
+    async def _poll(self, ticket: OpenTicket) -> None:
+        account = ticket.account
+        if not account.has_lease:
+            self.open -= 1  # the new owner has adopted it
+            return
+        call = Call(Priority.NORMAL, guard=account)
+        answer: TicketOpen | TicketEnded | Problem
+        try:
+            answer = await account.channel.poll_ticket(ticket.reference, call)
+        except LeaseExpired:
+            self.open -= 1
+            return
+        except TransportLost as lost:
+            answer = NotSent(lost.detail)
+        ticket.polls += 1
+        judged = self._judge(ticket, answer)
+        if judged is None:
+            return
+        self.open -= 1
+        now_us = microseconds(self._clock.now())
+        self._on_end(Ending(account, ticket.ticket_id, judged, answered_us=now_us))
+
+    def _judge(
+        self, ticket: OpenTicket, answer: TicketOpen | TicketEnded | Problem
+    ) -> TicketVerdict | None:
+        """The verdict, or None when the ticket goes on being polled."""
+        age_s = self._clock.monotonic_s() - ticket.accepted_s
+        offers = ticket.account.manifest.offers
+        match answer:
+            case TicketEnded():
+                return judge_items(ticket.listings, answer.items)
+            case Refused(code="REJECT"):
+                # The ticket as a whole was refused: nothing of it was applied.
+                return TicketVerdict(Verdict.REFUSED, answer.code, answer.text, answer.advice)
+            case Unknown(evidence="expired"):
+                return TicketVerdict(Verdict.UNKNOWN, "expired", answer.text)
+            case Throttled():
+                ticket.account.health.throttles += 1
+                ticket.account.pacer.throttled(POLL, answer)
+            case Unauthorized():
+                ticket.account.state = "reconnect"
+                ticket.account.health.last_error = answer.text
+            case _:
+                pass
+        limit_s = min(offers.ticket_stuck_s, offers.ticket_retention_s)
+        if age_s > limit_s:
+            log.warning(
+                "ticket is stuck",
+                extra={"account": ticket.account.account_id, "ticket": ticket.ticket_id},
+            )
+            return TicketVerdict(Verdict.UNKNOWN, "stuck")
+        self._schedule(ticket)
+        return None
