@@ -60,7 +60,8 @@ class ServedAccount:
     is_paused: bool = False  # the offer lane, by its owner
     orders_fresh_us: int = 0
     sending: int = 0  # requests of the offer lane that are on their way
-    held_since_us: int | None = None  # since when the pacer holds back what is dirty
+    held_us: int | None = None  # since when the pacer holds back even what is urgent
+    held_bulk_us: int | None = None  # since when it holds back what is not urgent
     backoff_until_s: float = 0.0
     backoff_s: float = 0.0
     claims: int = 0

@@ -29,7 +29,6 @@ PRICE: Final = 2
 LOOKS_MAX: Final = 500  # unsettled listings handled in one round
 RETRY_LOOK_S: Final = 5.0
 SWEEP_PAGES_MAX: Final = 10_000
-SAFETY_NET_ROWS_MAX: Final = 1_000
 _OBSERVE_WORTH: Final = 10  # below so many keys a read, telling again is cheaper where allowed
 
 
@@ -163,20 +162,23 @@ class Audit:
 
     # — the safety net —
 
-    async def safety_net(self, account: ServedAccount) -> int:
+    async def safety_net(
+        self, account: ServedAccount, lane: str, field_: int, *, limit: int, interval_s: int
+    ) -> int:
         """Make dirty what differs and nothing carries. The number found must stay 0."""
         now_us = self._now_us()
         async with self._database.engine() as unit:
             rows = await unit.rows(
-                "offer.safety_net", _key(account) | {"now_us": now_us, "limit": SAFETY_NET_ROWS_MAX}
+                "offer.safety_net",
+                _key(account) | {"field": field_, "now_us": now_us, "limit": limit},
             )
             await unit.run(
                 "inbound.lane_ran",
                 _key(account)
                 | {
-                    "name": "stock",
+                    "name": lane,
                     "now_us": now_us,
-                    "next_run_us": now_us,
+                    "next_run_us": now_us + interval_s * 1_000_000,
                     "error": "",
                     "net_found": len(rows),
                 },
@@ -184,7 +186,7 @@ class Audit:
         if rows:
             log.error(
                 "safety net found unsent changes",
-                extra={"account": account.account_id, "rows": len(rows)},
+                extra={"account": account.account_id, "lane": lane, "rows": len(rows)},
             )
         return len(rows)
 

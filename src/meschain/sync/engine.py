@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import psycopg
@@ -12,7 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from meschain.channel.clock import microseconds
 from meschain.channel.contract import OrderPage
-from meschain.sync.audit import Audit
+from meschain.sync.audit import PRICE, QUANTITY, Audit
 from meschain.sync.inbound import OrderPulls
 from meschain.sync.intake import Intake
 from meschain.sync.lane import (
@@ -24,6 +26,7 @@ from meschain.sync.lane import (
     OfferLanes,
     OpenTicket,
 )
+from meschain.sync.notify import Notifier
 from meschain.sync.ownership import CLAIM_MAX, RENEW_S, Claimed, Ownership
 from meschain.sync.ticket import TicketPolls
 from meschain.sync.wake import Wakeups
@@ -42,8 +45,11 @@ log = logging.getLogger(__name__)
 
 SETTLE_S: Final = 1.0
 STATES_S: Final = 1.0
-NET_S: Final = 30.0  # the net runs far more often than the lane's schedule asks for: it is cheap
+NET_S: Final = 2.0  # how often schedules and pauses are looked at
 DRAIN_S: Final = 2.0
+TIDY_S: Final = 600.0
+TICKETS_KEPT_S: Final = 3 * 86_400
+EVENTS_KEPT_DAYS: Final = 30
 _DATABASE_AWAY = (psycopg.OperationalError, PoolTimeout, psycopg.InterfaceError)
 
 
@@ -60,7 +66,7 @@ class _Served:
     account: ServedAccount
     intake: Intake
     pulls: OrderPulls
-    task: asyncio.Task[None]
+    tasks: tuple[asyncio.Task[None], ...]
 
 
 @dataclass(slots=True)
@@ -101,7 +107,8 @@ class Engine:
             database, clock, self.wakeups, self.tickets.add, self._settings.lanes
         )
         self.webhooks = Webhooks(database, keys, clock, self, open_account)
-        database.on_commit(lambda _merchant, accounts: self.wakeups.add(accounts))
+        self._notifier = Notifier(database.conninfo, self.wakeups.add)
+        database.on_commit(self._touched)
 
     # — life —
 
@@ -113,9 +120,11 @@ class Engine:
             ("claims", self.lanes.run_claims),
             ("answers", self.lanes.run_answers),
             ("tickets", self.tickets.run),
-            ("looks", self._keep_settling),
             ("net", self._keep_net),
             ("states", self._keep_states),
+            ("tidy", self._keep_tidy),
+            ("tell", self._notifier.run_tell),
+            ("listen", self._notifier.run_listen),
             ("webhooks", self.webhooks.run_inbox),
             ("registrations", self.webhooks.run_checks),
         )
@@ -127,7 +136,8 @@ class Engine:
         """Let what is under way end, store its answers, give the leases back."""
         for served in self._served.values():
             self.lanes.dismiss(served.account.account_id)
-            served.task.cancel()
+            for task in served.tasks:
+                task.cancel()
         try:
             await self.lanes.drain(DRAIN_S)
         except _DATABASE_AWAY:
@@ -135,7 +145,9 @@ class Engine:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(
-            *self._tasks, *(s.task for s in self._served.values()), return_exceptions=True
+            *self._tasks,
+            *(task for served in self._served.values() for task in served.tasks),
+            return_exceptions=True,
         )
         try:
             await self._ownership.release()
@@ -166,6 +178,11 @@ class Engine:
         return True
 
     # — loops —
+
+    def _touched(self, _merchant_id: int, accounts: Sequence[int]) -> None:
+        """After a commit of this process: wake our lanes, tell the others."""
+        self.wakeups.add(account for account in accounts if account in self._served)
+        self._notifier.tell(account for account in accounts if account not in self._served)
 
     def _end_ticket(self, ending: Ending) -> None:
         self.lanes.end(ending)
@@ -245,13 +262,16 @@ class Engine:
             name=account.name,
         )
         pulls = OrderPulls(account, intake, self._database, self._clock)
-        task = asyncio.create_task(
-            self._forever(f"orders:{account.account_id}", pulls.run)
-            if self._settings.pull_orders
-            else _idle(),
-            name=f"orders:{account.account_id}",
+        loops: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("looks", partial(self._keep_looking, account))
+        ]
+        if self._settings.pull_orders:
+            loops.append(("orders", pulls.run))
+        tasks = tuple(
+            asyncio.create_task(self._forever(name, loop), name=f"{name}:{account.account_id}")
+            for name, loop in loops
         )
-        self._served[account.account_id] = _Served(account, intake, pulls, task)
+        self._served[account.account_id] = _Served(account, intake, pulls, tasks)
         self.lanes.serve(account)
         log.info(
             "account is served",
@@ -263,26 +283,66 @@ class Engine:
         if served is None:
             return
         self.lanes.dismiss(account_id)
-        served.task.cancel()
-        await asyncio.gather(served.task, return_exceptions=True)
+        for task in served.tasks:
+            task.cancel()
+        await asyncio.gather(*served.tasks, return_exceptions=True)
         log.warning("account was taken over by another process", extra={"account": account_id})
 
-    async def _keep_settling(self) -> None:
+    async def _keep_looking(self, account: ServedAccount) -> None:
+        """Unsettled listings of one account, each second; a slow channel delays only its own."""
         while True:
-            for account in self.accounts:
-                if account.state == "armed" and account.has_lease:
-                    looked = await self.audit.settle(account)
-                    if looked:
-                        self.wakeups.add((account.account_id,))
+            if account.state == "armed" and account.has_lease:
+                looked = await self.audit.settle(account)
+                if looked:
+                    self.wakeups.add((account.account_id,))
             await self._clock.sleep(SETTLE_S)
 
     async def _keep_net(self) -> None:
+        """The schedules of the lanes: the safety net runs when its lane is due."""
         while True:
             await self._clock.sleep(NET_S)
             await self.lanes.end_orphans()
             for account in self.accounts:
-                if account.state == "armed" and account.has_lease:
-                    await self.audit.safety_net(account)
+                await self._run_schedules(account)
+
+    async def _run_schedules(self, account: ServedAccount) -> None:
+        now_us = microseconds(self._clock.now())
+        key = {"merchant": account.merchant_id, "account": account.account_id}
+        async with self._database.engine() as unit:
+            lanes = await unit.rows("inbound.lane_schedules", key)
+        paused = {name: is_paused for name, is_paused, *_ in lanes}
+        account.is_paused = paused.get("stock", False) or paused.get("prices", False)
+        if account.is_paused or account.state != "armed" or not account.has_lease:
+            return
+        for name, _, next_run_us, interval_s, batch_size in lanes:
+            field = {"stock": QUANTITY, "prices": PRICE}.get(name)
+            if field is not None and next_run_us <= now_us:
+                found = await self.audit.safety_net(
+                    account, name, field, limit=batch_size, interval_s=interval_s
+                )
+                if found:
+                    self.wakeups.add((account.account_id,))
+
+    async def _keep_tidy(self) -> None:
+        """Partitions for the coming days, and rows that have served their time."""
+        while True:
+            now = self._clock.now()
+            before_us = microseconds(now) - TICKETS_KEPT_S * 1_000_000
+            async with self._database.engine() as unit:
+                days: dict[str, object] = {"first": now.date() + timedelta(days=1), "days": 7}
+                await unit.run("keeping.prepare_event_days", days)
+                before = now.date() - timedelta(days=EVENTS_KEPT_DAYS)
+                await unit.run("keeping.forget_event_days", {"before": before})
+            for account in self.accounts:
+                key: dict[str, object] = {
+                    "merchant": account.merchant_id,
+                    "account": account.account_id,
+                    "before_us": before_us,
+                }
+                async with self._database.engine() as unit:
+                    await unit.run("keeping.forget_tickets", key)
+                    await unit.run("keeping.forget_attempts", key)
+            await self._clock.sleep(TIDY_S)
 
     async def _keep_states(self) -> None:
         """Arm, disarm and pause act within a second; lost credentials are written down."""
@@ -307,7 +367,3 @@ class Engine:
                 if account.state == "armed" and before != "armed":
                     self.wakeups.add((account.account_id,))
             await self._clock.sleep(STATES_S)
-
-
-async def _idle() -> None:
-    await asyncio.Event().wait()

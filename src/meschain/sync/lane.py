@@ -60,6 +60,7 @@ class OpenTicket:
     listings: Mapping[str, int]  # key sent → listing
     accepted_s: float  # monotonic
     polls: int = 0
+    sinces_us: tuple[int, ...] = ()  # when its quantity-downs were decided, to measure propagation
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class Ending:
     handed_us: int | None = None
     released_us: int | None = None
     answered_us: int | None = None
+    sinces_us: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -216,14 +218,16 @@ class OfferLanes:
         if now_s < account.backoff_until_s:
             self._wake_later(account, account.backoff_until_s - now_s)
             return 0, 0
-        urgent = min(slots, account.pacer.available(PUSH, Priority.CRITICAL))
+        urgent = account.pacer.available(PUSH, Priority.CRITICAL)
         bulk = min(urgent, account.pacer.available(PUSH, Priority.NORMAL))
+        if urgent <= 0:
+            account.held_us = account.held_us or self._now_us()
+            self._wake_later(account, account.pacer.next_free_s(PUSH, Priority.CRITICAL))
         if bulk <= 0:
-            if account.held_since_us is None:
-                account.held_since_us = self._now_us()
-            priority = Priority.CRITICAL if urgent <= 0 else Priority.NORMAL
-            self._wake_later(account, account.pacer.next_free_s(PUSH, priority))
-        return urgent, bulk
+            account.held_bulk_us = account.held_bulk_us or self._now_us()
+            self._wake_later(account, account.pacer.next_free_s(PUSH, Priority.NORMAL))
+        # One place is kept for what is urgent: a slow marketplace must not hold up a sale.
+        return min(slots, urgent), min(slots - 1, bulk)
 
     async def _claim(self, awake: Iterable[int]) -> int:
         lanes: list[tuple[ServedAccount, int, int, int]] = []
@@ -254,11 +258,12 @@ class OfferLanes:
             account = self._accounts[request[0].account_id]
             counts[account.account_id] = counts.get(account.account_id, 0) + len(request)
             self._start(account, request)
-        for account, rows, _, _ in lanes:
+        for account, rows, bulk, _ in lanes:
             account.claims += 1
             got = counts.get(account.account_id, 0)
             if got:
-                account.held_since_us = None
+                account.held_us = None
+                account.held_bulk_us = account.held_bulk_us if bulk <= 0 else None
             if got * 2 >= rows:  # a full claim: there is probably more (two fields a listing)
                 self._wakeups.add((account.account_id,))
         self.claimed_rows += len(items)
@@ -293,12 +298,20 @@ class OfferLanes:
             account.bulk_cursor = request[-1].listing_id
         account.sending += 1
         self._active.add(request[0].ticket_id)
-        task = asyncio.create_task(self._send(account, request))
+        is_urgent = any(item.urgency <= 1 for item in request)
+        held_us = account.held_us if is_urgent else account.held_us or account.held_bulk_us
+        task = asyncio.create_task(self._send(account, request, is_urgent, held_us))
         self._sends.add(task)
         task.add_done_callback(self._sends.discard)
 
-    async def _send(self, account: ServedAccount, request: list[ClaimedItem]) -> None:
-        is_urgent = any(item.urgency <= 1 for item in request)
+    async def _send(
+        self,
+        account: ServedAccount,
+        request: list[ClaimedItem],
+        is_urgent: bool,  # noqa: FBT001 – said by the one caller
+        held_us: int | None,
+    ) -> None:
+        """Send one request; ``held_us``: since when the pacer has held it back, if it has."""
         call = Call(Priority.CRITICAL if is_urgent else Priority.NORMAL, guard=account)
         listings = {item.push_key: item.listing_id for item in request}
         ticket_id = request[0].ticket_id
@@ -325,7 +338,6 @@ class OfferLanes:
         def stamp(at_s: float | None) -> int:
             return offset_us + int(at_s * 1_000_000) if at_s is not None else self._now_us()
 
-        held_us = account.held_since_us
         handed_us = min(stamp(call.handed_s), held_us) if held_us else stamp(call.handed_s)
         released_us, answered_us = stamp(call.released_s), stamp(call.answered_s)
         judged = judge_request(listings, outcome)
@@ -335,11 +347,13 @@ class OfferLanes:
             ticket = OpenTicket(
                 account, ticket_id, outcome.reference, listings, self._clock.monotonic_s()
             )
+            ticket.sinces_us = tuple(item.since_us for item in request if item.urgency == 0)
             self._accepted.append(_Acceptance(ticket, handed_us, released_us, answered_us))
         else:
             if judged.verdict is Verdict.DONE:
                 self._measure(account, request, handed_us, released_us, answered_us)
             ending = Ending(account, ticket_id, judged)
+            ending.sinces_us = tuple(item.since_us for item in request if item.urgency == 0)
             ending.handed_us, ending.released_us = handed_us, released_us
             ending.answered_us = answered_us
             self._schedule_look(ending)
@@ -446,6 +460,9 @@ class OfferLanes:
             health.items_done += done
             health.items_refused += refused
             health.items_unknown += unknown
+            if ending.judged.verdict is Verdict.DONE:
+                ended_us = ending.answered_us or self._now_us()
+                health.propagation_us.extend(ended_us - since for since in ending.sinces_us)
             self._wakeups.add((ending.account.account_id,))
 
     def _end_params(self, ended: list[Ending]) -> dict[str, object]:

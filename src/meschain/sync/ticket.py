@@ -95,7 +95,9 @@ class TicketPolls:
             return
         self.open -= 1
         now_us = microseconds(self._clock.now())
-        self._on_end(Ending(account, ticket.ticket_id, judged, answered_us=now_us))
+        ending = Ending(account, ticket.ticket_id, judged, answered_us=now_us)
+        ending.sinces_us = ticket.sinces_us
+        self._on_end(ending)
 
     def _judge(
         self, ticket: OpenTicket, answer: TicketOpen | TicketEnded | Problem
