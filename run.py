@@ -380,7 +380,9 @@ def candidates() -> Iterator[str]:
         found = shutil.which(name)
         if found and not found.startswith(f"{VENV}{os.sep}"):
             yield found
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    # Not Path.home(): a user id without a name and without HOME has none.
+    home = Path(os.environ.get("HOME") or "/")
+    pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv")
     for folder in (pyenv / "versions", UV_PYTHONS):
         with contextlib.suppress(OSError):
             yield from sorted((str(path) for path in folder.glob("*/bin/python3")), reverse=True)
@@ -408,6 +410,8 @@ def find_python(step: Step) -> Python:
     if lame:
         command = install_command(lame.minor)
         raise SetupFailed(text("no_venv_module", version=lame.version, command=command))
+    if uv:
+        raise SetupFailed(text("failed_step", what="uv python install"))
     running = ".".join(str(part) for part in sys.version_info[:3])
     raise SetupFailed(text("no_python", version=running, command=install_command(None)))
 
@@ -416,12 +420,14 @@ def python_from_uv(uv: str, step: Step) -> Python | None:
     """Let uv fetch an interpreter into this folder, so that nothing global changes."""
     words = text("fetching_python", version="3.12")
     command = [uv, "python", "install", "3.12", "--no-bin", "--install-dir", str(UV_PYTHONS)]
-    watch(
+    status, said = watch(
         command,
         lambda _: step.tick(words),
         lambda: step.tick(words),
         timeout_s=INSTALL_TIMEOUT_S,
     )
+    if status:
+        show_tail(said)
     for path in sorted(UV_PYTHONS.glob("*/bin/python3")):
         python = probe(str(path))
         if python and python.is_supported and python.has_venv:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -11,23 +12,15 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 LANGUAGES: Final = ("en", "tr")
-_FOLDERS: Final = ("exchange", "sandbox")  # besides every folder of marketplaces/
 
 
 def tables(language: str) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Every table of texts in ``language``, each with the name of its home."""
     root = files("meschain")
     yield "messages", _texts(root / "messages" / f"{language}.toml")
-    folders = [(name, root / name) for name in _FOLDERS]
-    folders += sorted(
-        (f"marketplaces/{folder.name}", folder)
-        for folder in (root / "marketplaces").iterdir()
-        if folder.is_dir()
-    )
-    for name, folder in folders:
-        file = folder / "messages.toml"
-        if file.is_file():
-            yield f"{name}/messages.toml", _texts(file, language)
+    # Every folder may keep the texts of what it says; there is no list to edit.
+    for file in sorted(Path(str(root)).rglob("messages.toml")):
+        yield str(file.relative_to(str(root))), _texts(file, language)
 
 
 def _texts(file: Traversable, table: str | None = None) -> Mapping[str, str]:

@@ -158,6 +158,10 @@ class EmbeddedPostgres:
         self._read_location()
         for folder in {self._home, self.data_dir}:
             shutil.rmtree(folder, ignore_errors=True)
+        if self._home != self.data_dir:
+            # The last one out; refused while another hub's cluster lies there.
+            with contextlib.suppress(OSError):
+                self._home.parent.rmdir()
 
     def __enter__(self) -> Self:
         self.start()

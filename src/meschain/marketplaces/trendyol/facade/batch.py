@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -33,7 +33,13 @@ _STUCK_S: Final = (30.0, 120.0)  # a batch that is late is this late
 _UNEXPECTED: Final = "Beklenmeyen bir hata oluştu, lütfen tekrar deneyiniz."
 
 RawItem = dict[str, object]
-_RAW_BODY: Final = msgspec.json.Decoder(dict[str, list[RawItem]], float_hook=Decimal)
+
+
+class RawBody(msgspec.Struct):
+    items: list[RawItem]
+
+
+_RAW_BODY: Final = msgspec.json.Decoder(RawBody, float_hook=Decimal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +66,18 @@ class Progress:
     failures: Failures = field(default_factory=dict)
 
 
-Echo = Callable[[Batch, RawItem], object]
+class ItemResult(msgspec.Struct, rename="camel", gc=False):
+    """One row of a result."""
+
+    request_item: object
+    status: str
+    failure_reasons: list[str]
+    batch_request_log_id: str | msgspec.UnsetType | None = msgspec.UNSET
+    notes: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
 Apply = Callable[[Seller, Sequence[Item], Batch], Failures]
+Echoes = Callable[[Batch], Sequence[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +85,15 @@ class BatchKind:
     """One ``batchRequestType`` and what its results look like."""
 
     name: str
-    echo: Echo
+    echoes: Echoes  # what was asked, item by item, as results show it
     has_status: bool = True  # price and stock results carry no status of the whole batch
     lists_unfinished: bool = False  # items are shown as IN_PROGRESS before they are applied
-    item_extra: Mapping[str, object] = field(default_factory=dict)
+    is_logged: bool = False  # archive results carry two fields more
+
+
+def each(echo: Callable[[Batch, RawItem], object]) -> Echoes:
+    """Echo item after item, from the body as sent, numbers exact."""
+    return lambda batch: [echo(batch, item) for item in _RAW_BODY.decode(batch.raw).items]
 
 
 class Batches:
@@ -192,25 +213,18 @@ def _rendered(batch: Batch) -> dict[str, object]:
     return document
 
 
-def _items(batch: Batch) -> list[dict[str, object]]:
+def _items(batch: Batch) -> list[ItemResult]:
     kind, progress = batch.kind, batch.progress
     if not progress.is_reported and not kind.lists_unfinished:
         return []
-    failures = progress.failures
-    rows: list[dict[str, object]] = []
-    for at, raw_item in enumerate(_RAW_BODY.decode(batch.raw)["items"]):
-        if not progress.is_reported:
-            status = "IN_PROGRESS"
-        else:
-            status = "FAILED" if at in failures else "SUCCESS"
-        rows.append(
-            {
-                "requestItem": kind.echo(batch, raw_item),
-                "status": status,
-                "failureReasons": failures.get(at, []) if progress.is_reported else [],
-                **kind.item_extra,
-            }
-        )
+    done = "SUCCESS" if progress.is_reported else "IN_PROGRESS"
+    rows = [ItemResult(item, done, []) for item in kind.echoes(batch)]
+    if progress.is_reported:
+        for at, reasons in progress.failures.items():
+            rows[at].status, rows[at].failure_reasons = "FAILED", reasons
+    if kind.is_logged:
+        for row in rows:
+            row.batch_request_log_id = row.notes = None
     return rows
 
 

@@ -59,13 +59,19 @@ class Catalog:
 
     def cards(self, seller: Seller) -> dict[str, Card]:
         """All cards by barcode, those of shelves that the sandbox itself put up included."""
-        if len(seller.cards) != len(seller.shop.shelves):
-            for barcode in [key for key in seller.cards if key not in seller.shop.shelves]:
-                self._leave_content(seller, seller.cards.pop(barcode))
-            for shelf in seller.shop.shelves.values():
-                if shelf.key not in seller.cards:
+        shelves, cards = seller.shop.shelves, seller.cards
+        # New shelves come last, so a look at the last one and the count tells of any change.
+        last = next(reversed(shelves), "")
+        if len(cards) != len(shelves) or (last and not _stands(cards, shelves[last])):
+            for card in [
+                card for card in cards.values() if shelves.get(card.shelf.key) is not card.shelf
+            ]:
+                del cards[card.shelf.key]
+                self._leave_content(seller, card)
+            for shelf in shelves.values():
+                if shelf.key not in cards:
                     self._adopt(seller, shelf)
-        return seller.cards
+        return cards
 
     def card(self, seller: Seller, barcode: str) -> Card | None:
         return self.cards(seller).get(barcode)
@@ -164,3 +170,8 @@ class Catalog:
             del seller.contents[content.content_id]
             for key in [key for key, value in seller.content_of.items() if value is content]:
                 del seller.content_of[key]
+
+
+def _stands(cards: dict[str, Card], shelf: Shelf) -> bool:
+    card = cards.get(shelf.key)
+    return card is not None and card.shelf is shelf

@@ -16,7 +16,6 @@ from meschain.marketplaces.trendyol.facade.batch import (
     Batches,
     BatchKind,
     Failures,
-    RawItem,
     iso_instant,
 )
 from meschain.marketplaces.trendyol.facade.envelope import Refused
@@ -36,12 +35,13 @@ _QUOTED_PRICE: Final = re.compile(rb'"(?:salePrice|listPrice)"\s*:\s*"')
 
 
 class InventoryItem(msgspec.Struct, rename="camel", gc=False):
-    """One item; what is absent stays as it is."""
+    """One item; what is absent stays as it is. The date is for the echo: results carry it."""
 
     barcode: str
     quantity: int | None = None
     sale_price: Decimal | None = None
     list_price: Decimal | None = None
+    update_request_date: str = ""
 
 
 class InventoryBody(msgspec.Struct):
@@ -66,17 +66,16 @@ def price_minor(price: Decimal) -> int | None:
     return minor if minor == scaled else None
 
 
-def _echo(batch: Batch, item: RawItem) -> object:
-    return {
-        "updateRequestDate": iso_instant(batch.created_at),
-        "barcode": item["barcode"],
-        "quantity": item.get("quantity"),
-        "salePrice": item.get("salePrice"),
-        "listPrice": item.get("listPrice"),
-    }
+def _echoes(batch: Batch) -> list[InventoryItem]:
+    """The typed items again: ten times cheaper than untyped ones, and read for every batch."""
+    date = iso_instant(batch.created_at)
+    items = _DECODER.decode(batch.raw).items
+    for item in items:
+        item.update_request_date = date
+    return items
 
 
-KIND: Final = BatchKind("ProductInventoryUpdate", _echo, has_status=False)
+KIND: Final = BatchKind("ProductInventoryUpdate", _echoes, has_status=False)
 
 
 class Inventory:
@@ -95,7 +94,9 @@ class Inventory:
             if not item.barcode.strip():
                 raise Refused(400, "invalid.barcode", "barcode must not be empty")
             if self._settings.inventory_bounds == "request":
-                for reason in _bound_reasons(item, None):
+                sale = None if item.sale_price is None else price_minor(item.sale_price)
+                listed = None if item.list_price is None else price_minor(item.list_price)
+                for reason in _bound_reasons(item, sale, listed, None):
                     raise Refused(400, "invalid.request", reason)
         digest = blake2b(raw, digest_size=16).digest()
         self._check_repeat(call.seller, digest)
@@ -118,20 +119,22 @@ class Inventory:
         failures: Failures = {}
         now_s = self._world.clock.monotonic_s()
         now = self._world.clock.now()
-        cause = batch.batch_id
         shelves, cards, seen = seller.shop.shelves, seller.cards, set[str]()
         for at, item in enumerate(items):
-            shelf = shelves.get(item.barcode)
-            if item.barcode in seen:
+            barcode = item.barcode
+            shelf = shelves.get(barcode)
+            if barcode in seen:
                 failures[at] = ["Aynı barkod istek içinde birden fazla kez gönderilemez."]
                 continue
-            seen.add(item.barcode)
+            seen.add(barcode)
             if shelf is None or shelf.state not in APPROVED_STATES:
-                failures[at] = [f"{item.barcode} barkodlu onaylı ürün bulunamadı."]
+                failures[at] = [f"{barcode} barkodlu onaylı ürün bulunamadı."]
                 continue
-            reasons = _bound_reasons(item, shelf)
+            sale = None if item.sale_price is None else price_minor(item.sale_price)
+            listed = None if item.list_price is None else price_minor(item.list_price)
             has_price = item.sale_price is not None or item.list_price is not None
-            if not reasons and has_price and not _admit_price(seller, item.barcode, now_s):
+            reasons = _bound_reasons(item, sale, listed, shelf)
+            if not reasons and has_price and not _admit_price(seller, barcode, now_s):
                 reasons = ["Bir barkodun fiyatı dakikada en fazla 30 kez güncellenebilir."]
             if reasons:
                 failures[at] = reasons
@@ -140,11 +143,11 @@ class Inventory:
                 seller.shop,
                 shelf,
                 quantity=item.quantity,
-                list_minor=None if item.list_price is None else price_minor(item.list_price),
-                sale_minor=None if item.sale_price is None else price_minor(item.sale_price),
-                cause=cause,
+                list_minor=listed,
+                sale_minor=sale,
+                cause=batch.batch_id,
             )
-            card = cards.get(item.barcode)
+            card = cards.get(barcode)
             if card is not None:
                 if has_price:
                     card.price_changed_at = now
@@ -153,37 +156,32 @@ class Inventory:
         return failures
 
 
-def _bound_reasons(item: InventoryItem, shelf: Shelf | None) -> list[str]:
-    """What is wrong with the values; ``shelf`` completes a price sent alone."""
+def _bound_reasons(
+    item: InventoryItem, sale: int | None, listed: int | None, shelf: Shelf | None
+) -> list[str]:
+    """What is wrong with the values; the shelf completes a price that came alone."""
     reasons: list[str] = []
     if item.quantity is not None and not 0 <= item.quantity <= QUANTITY_MAX:
         reasons.append(f"Stok adedi 0 ile {QUANTITY_MAX} arasında olmalıdır.")
-    sale = _known_price(item.sale_price, None if shelf is None else shelf.sale_minor, reasons)
-    listed = _known_price(item.list_price, None if shelf is None else shelf.list_minor, reasons)
-    is_priced = item.sale_price is not None or item.list_price is not None
-    if is_priced and sale is not None and listed is not None and listed < sale:
-        reasons.append("Liste fiyatı satış fiyatından küçük olamaz.")
-    return reasons
-
-
-def _known_price(price: Decimal | None, current: int | None, reasons: list[str]) -> int | None:
-    if price is None:
-        return current
-    minor = price_minor(price)
-    if minor is None:
+    if (sale is None) is not (item.sale_price is None) or (listed is None) is not (
+        item.list_price is None
+    ):
         reasons.append("Fiyat sıfırdan büyük ve en fazla iki ondalıklı olmalıdır.")
-    return minor
+    elif sale is not None or listed is not None:
+        if sale is None and shelf is not None:
+            sale = shelf.sale_minor
+        if listed is None and shelf is not None:
+            listed = shelf.list_minor
+        if sale is not None and listed is not None and listed < sale:
+            reasons.append("Liste fiyatı satış fiyatından küçük olamaz.")
+    return reasons
 
 
 def _admit_price(seller: Seller, barcode: str, now_s: float) -> bool:
     """Count a price update of one barcode; at most 30 in any minute."""
-    times = seller.price_updates.get(barcode)
-    if times is None:
-        seller.price_updates[barcode] = [now_s]
-        return True
-    if len(times) >= _PRICE_UPDATES_MAX:
-        if times[-_PRICE_UPDATES_MAX] > now_s - _PRICE_WINDOW_S:
-            return False
-        del times[: 1 - _PRICE_UPDATES_MAX]
-    times.append(now_s)
+    times = seller.price_updates.get(barcode, ())
+    is_full = len(times) >= _PRICE_UPDATES_MAX
+    if is_full and times[-_PRICE_UPDATES_MAX] > now_s - _PRICE_WINDOW_S:
+        return False
+    seller.price_updates[barcode] = (*times[1 - _PRICE_UPDATES_MAX :], now_s)
     return True

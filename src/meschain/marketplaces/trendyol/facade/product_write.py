@@ -12,7 +12,14 @@ from aiohttp import web
 
 from meschain.marketplaces.trendyol.facade import product_request as wire
 from meschain.marketplaces.trendyol.facade import product_rule as rule
-from meschain.marketplaces.trendyol.facade.batch import Batch, Batches, BatchKind, Failures, RawItem
+from meschain.marketplaces.trendyol.facade.batch import (
+    Batch,
+    Batches,
+    BatchKind,
+    Failures,
+    RawItem,
+    each,
+)
 from meschain.marketplaces.trendyol.facade.catalog import Catalog
 from meschain.marketplaces.trendyol.facade.envelope import Refused
 from meschain.marketplaces.trendyol.facade.gate import Call, decode
@@ -107,18 +114,16 @@ def _barcode_echo(_: Batch, item: RawItem) -> object:
     return {"barcode": item["barcode"]}
 
 
-_CREATE_KIND: Final = BatchKind("ProductV2OnBoarding", _create_echo)
-_UNAPPROVED_KIND: Final = BatchKind("ProductV2Update", _unapproved_echo)
-_CONTENT_KIND: Final = BatchKind("ApprovedProductContentUpdate", _update_echo)
-_VARIANT_KIND: Final = BatchKind("ApprovedProductVariantUpdate", _update_echo)
+_CREATE_KIND: Final = BatchKind("ProductV2OnBoarding", each(_create_echo))
+_UNAPPROVED_KIND: Final = BatchKind("ProductV2Update", each(_unapproved_echo))
+_CONTENT_KIND: Final = BatchKind("ApprovedProductContentUpdate", each(_update_echo))
+_VARIANT_KIND: Final = BatchKind("ApprovedProductVariantUpdate", each(_update_echo))
 _DELIVERY_KIND: Final = BatchKind(
-    "ProductDeliveryOptionUpdate", _delivery_echo, lists_unfinished=True
+    "ProductDeliveryOptionUpdate", each(_delivery_echo), lists_unfinished=True
 )
-_ARCHIVE_KIND: Final = BatchKind(
-    "ProductArchiveUpdate", _archive_echo, item_extra={"batchRequestLogId": None, "notes": None}
-)
-_DELETE_KIND: Final = BatchKind("ProductDeletion", _barcode_echo)
-_UNLOCK_KIND: Final = BatchKind("ProductUnlockUpdate", _barcode_echo, lists_unfinished=True)
+_ARCHIVE_KIND: Final = BatchKind("ProductArchiveUpdate", each(_archive_echo), is_logged=True)
+_DELETE_KIND: Final = BatchKind("ProductDeletion", each(_barcode_echo))
+_UNLOCK_KIND: Final = BatchKind("ProductUnlockUpdate", each(_barcode_echo), lists_unfinished=True)
 
 
 def _one_by_one(change: Change[Item]) -> Callable[[Seller, Sequence[Item], Batch], Failures]:

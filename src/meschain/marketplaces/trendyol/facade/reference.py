@@ -32,7 +32,8 @@ class Reference:
         size = call.number("size", _BRANDS_SIZE_MIN, low=_BRANDS_SIZE_MIN, high=_BRANDS_SIZE_MAX)
         page = call.number("page", 0)
         brands = list(self._taxonomy.brands.values())[page * size : (page + 1) * size]
-        return json_reply({"brands": brands})
+        rows = [{"id": brand.id, "name": brand.name, "luxe": False} for brand in brands]
+        return json_reply({"brands": rows})
 
     # — GET /product/brands/by-name —
     async def brands_by_name(self, call: Call) -> web.Response:

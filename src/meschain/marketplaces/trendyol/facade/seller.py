@@ -121,7 +121,7 @@ class Seller:
     batches: dict[str, Batch] = field(default_factory=dict)
     batch_free_s: float = 0.0  # with batch_order=sent: when the last accepted batch is applied
     bodies: dict[bytes, float] = field(default_factory=dict)  # digest → when it was accepted
-    price_updates: dict[str, list[float]] = field(default_factory=dict)  # barcode → when
+    price_updates: dict[str, tuple[float, ...]] = field(default_factory=dict)
     parcels: dict[int, PackageFacts] = field(default_factory=dict)
     cursors: dict[str, StreamCursor] = field(default_factory=dict)
     webhooks: dict[str, Webhook] = field(default_factory=dict)

@@ -25,7 +25,9 @@ class Timetable:
         self._runner: asyncio.Task[None] | None = None
 
     def after(self, delay_s: float, action: Callable[[], None]) -> None:
-        """Run ``action`` after real seconds."""
+        """Run ``action`` after real seconds. Raises what an earlier action broke on."""
+        if self._runner is not None and self._runner.done():
+            self._runner.result()
         entry = (self._clock.monotonic_s() + delay_s, next(self._order), action)
         heapq.heappush(self._due, entry)
         if self._due[0] is entry and self._sleep is not None:
