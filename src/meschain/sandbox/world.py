@@ -451,8 +451,7 @@ class World:
             self.advance(parcel, ended)
             return []
         self.advance(parcel, ParcelState.BROKEN_UP)
-        dead = self._successor(parcel, cancelled, "cancel", ended)
-        dead.cancel_reason = reason
+        dead = self._successor(parcel, cancelled, "cancel", ended, reason)
         return [dead, self._successor(parcel, rest, "cancel", before)]
 
     def find_parcel(self, cargo_code: str) -> Parcel | None:
@@ -521,7 +520,12 @@ class World:
         return {line_id: count for line_id, count in rest.items() if count > 0}, parts
 
     def _successor(
-        self, parcel: Parcel, units: dict[int, int], created_by: str, state: ParcelState
+        self,
+        parcel: Parcel,
+        units: dict[int, int],
+        created_by: str,
+        state: ParcelState,
+        cancel_reason: str = "",
     ) -> Parcel:
         return self._new_parcel(
             parcel.order,
@@ -532,6 +536,7 @@ class World:
             desi=parcel.desi,
             origins=(parcel.number,),
             created_by=created_by,
+            cancel_reason=cancel_reason,
         )
 
     def _new_parcel(
@@ -545,6 +550,7 @@ class World:
         desi: int,
         origins: tuple[int, ...] = (),
         created_by: str = "order-creation",
+        cancel_reason: str = "",
     ) -> Parcel:
         parcel = Parcel(
             number=next(self._parcel_numbers),
@@ -559,6 +565,7 @@ class World:
             origins=origins,
             created_by=created_by,
             desi=desi,
+            cancel_reason=cancel_reason,
         )
         order.parcels.append(parcel)
         order.shop.parcels[parcel.number] = parcel
