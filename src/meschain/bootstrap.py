@@ -8,13 +8,14 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from meschain.app.commands.add_account import CREDENTIALS
-from meschain.channel.clock import Clock, SystemClock
+from meschain.channel.clock import Clock, SystemClock, microseconds
 from meschain.channel.contract import Account
 from meschain.channel.pacing import Pacer, PacerState
 from meschain.channel.transport import Breaker, Exchange, HttpTransport, open_session
@@ -23,6 +24,7 @@ from meschain.store.keys import DataKeys
 from meschain.store.unit_of_work import Database
 from meschain.store.vault import Vault, VaultLocked
 from meschain.sync.account import ServedAccount
+from meschain.sync.attempt import Attempt
 from meschain.sync.engine import Engine, EngineSettings
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from meschain.sync.ownership import Claimed
 
 log = logging.getLogger(__name__)
+
+_BAD_REQUEST = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class Hub:
             self.clock,
             breaker=Breaker(self.clock, name=name),
             loopback_only=self.settings.loopback_only,
-            on_exchange=self._exchanged,
+            on_exchange=partial(self._exchanged, account),
         )
         return market.connect(account, transport, self.clock)
 
@@ -123,9 +127,22 @@ class Hub:
             lease=claimed.lease,
         )
 
-    def _exchanged(self, exchange: Exchange) -> None:
-        if exchange.error:
-            log.info("exchange failed", extra={"operation": exchange.operation})
+    def _exchanged(self, account: Account, exchange: Exchange) -> None:
+        """Keep what went wrong; what went well is counted by the lanes."""
+        if not exchange.error and exchange.status is not None and exchange.status < _BAD_REQUEST:
+            return
+        duration_us = int((exchange.answered_s - exchange.released_s) * 1_000_000)
+        self.engine.attempts.note(
+            Attempt(
+                merchant_id=account.merchant_id,
+                account_id=account.account_id,
+                operation=exchange.operation,
+                at_us=microseconds(self.clock.now()),
+                status=exchange.status or 0,
+                outcome=exchange.error or "answered",
+                duration_us=duration_us,
+            )
+        )
 
     @classmethod
     @asynccontextmanager

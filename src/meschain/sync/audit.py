@@ -230,6 +230,7 @@ class Audit:
                     "ended_us": self._now_us(),
                     "checked": report.checked,
                     "equal": report.equal,
+                    "moving": report.moving,
                     "repaired": len(report.drift) if repair else 0,
                     "drift": msgspec.json.encode(report.drift[:100]).decode(),
                 },

@@ -14,6 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from meschain.channel.clock import microseconds
 from meschain.channel.contract import OrderPage
+from meschain.sync.attempt import Attempts
 from meschain.sync.audit import PRICE, QUANTITY, Audit
 from meschain.sync.inbound import OrderPulls
 from meschain.sync.intake import Intake
@@ -102,6 +103,7 @@ class Engine:
         self._tasks: list[asyncio.Task[None]] = []
         self.wakeups = Wakeups()
         self.audit = Audit(database, clock)
+        self.attempts = Attempts(database, clock)
         self.tickets = TicketPolls(clock, self._end_ticket)
         self.lanes = OfferLanes(
             database, clock, self.wakeups, self.tickets.add, self._settings.lanes
@@ -123,6 +125,7 @@ class Engine:
             ("net", self._keep_net),
             ("states", self._keep_states),
             ("tidy", self._keep_tidy),
+            ("attempts", self.attempts.run),
             ("tell", self._notifier.run_tell),
             ("listen", self._notifier.run_listen),
             ("webhooks", self.webhooks.run_inbox),

@@ -99,10 +99,9 @@ class OrderPulls:
             if not isinstance(page, OrderPage):
                 return page
             await self.take(page, detected_by="poll")
-            token = page.next_token
+            is_known = known_before is not None and _is_older(page, known_before)
+            token = page.skip_token if is_known else page.next_token
             if token is None:
-                return None
-            if known_before is not None and _is_older(page, known_before):
                 return None
         log.warning("order window has too many pages", extra={"account": self._account.account_id})
         half = window.modified_from + (window.modified_to - window.modified_from) / 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -153,8 +153,8 @@ def _line(line: LineObservation) -> dict[str, object]:
 def _person_document(order: OrderObservation) -> bytes:
     return msgspec.json.encode(
         {
-            "buyer": asdict(order.buyer),
-            "shipping_address": asdict(order.shipping_address),
-            "invoice_address": asdict(order.invoice_address),
+            "buyer": order.buyer,
+            "shipping_address": order.shipping_address,
+            "invoice_address": order.invoice_address,
         }
     )

@@ -9,12 +9,38 @@ CREATE OR REPLACE FUNCTION published_quantity(
                              coalesce(p_maximum, 2147483647)))::integer
 $$;
 
+-- What there is of a variant at these locations (NULL: at all), a bundle by its scarcest component,
+-- and how fast it sells.
+CREATE OR REPLACE FUNCTION stock_at(
+    p_merchant integer, p_variant bigint, p_is_bundle boolean, p_locations integer[]
+) RETURNS TABLE (available bigint, velocity bigint) LANGUAGE sql STABLE AS $$
+    SELECT coalesce(min(part.available / part.units), 0), coalesce(max(part.velocity), 0)
+      FROM (
+          SELECT c.units, coalesce(sum(greatest(0, sl.on_hand - sl.reserved - sl.safety_stock)), 0)
+                     AS available,
+                 coalesce(sum(sl.velocity_milli), 0) AS velocity
+            FROM (
+                SELECT p_variant AS component_id, 1 AS units WHERE NOT p_is_bundle
+                UNION ALL
+                SELECT b.component_variant_id, b.units FROM bundle_component b
+                 WHERE p_is_bundle AND b.merchant_id = p_merchant
+                   AND b.bundle_variant_id = p_variant
+            ) c
+            LEFT JOIN stock_level sl
+              ON sl.merchant_id = p_merchant AND sl.variant_id = c.component_id
+             AND (p_locations IS NULL OR sl.location_id = ANY (p_locations))
+           GROUP BY c.component_id, c.units
+      ) part
+$$;
+
 -- Bring the desired quantities of every listing of these variants (and of the bundles they are
 -- part of) up to date with the stock levels; mark what changed dirty. The caller holds the locks
 -- on the levels. Returns the accounts touched, for the wake-up after the commit.
 CREATE OR REPLACE FUNCTION refresh_desired_quantity(
     p_merchant integer, p_variants bigint[], p_now_us bigint
-) RETURNS integer[] LANGUAGE plpgsql AS $$
+) RETURNS integer[] LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     v_variants bigint[];
     v_accounts integer[];
@@ -36,36 +62,29 @@ BEGIN
         FOR UPDATE OF d;
 
     -- A fresh statement, so a fresh snapshot: what others committed while we waited is seen.
-    WITH wanted AS (
-        SELECT l.account_id, l.listing_id, s.velocity,
-               published_quantity(s.available, coalesce(l.share_bps, a.share_bps),
-                                  coalesce(l.buffer_units, a.buffer_units),
-                                  least(l.quantity_max, a.quantity_max)) AS quantity
-          FROM listing l
-          JOIN account a ON a.merchant_id = l.merchant_id AND a.account_id = l.account_id
-          JOIN variant v ON v.merchant_id = l.merchant_id AND v.variant_id = l.variant_id
-          CROSS JOIN LATERAL (
-              SELECT coalesce(min(part.available / part.units), 0) AS available,
-                     coalesce(max(part.velocity), 0) AS velocity
-                FROM (
-                    SELECT c.units, coalesce(sum(greatest(0, sl.on_hand - sl.reserved - sl.safety_stock)), 0)
-                               AS available,
-                           coalesce(sum(sl.velocity_milli), 0) AS velocity
-                      FROM (
-                          SELECT v.variant_id AS component_id, 1 AS units WHERE NOT v.is_bundle
-                          UNION ALL
-                          SELECT b.component_variant_id, b.units FROM bundle_component b
-                           WHERE v.is_bundle AND b.merchant_id = p_merchant
-                             AND b.bundle_variant_id = v.variant_id
-                      ) c
-                      LEFT JOIN stock_level sl
-                        ON sl.merchant_id = p_merchant AND sl.variant_id = c.component_id
-                       AND (a.location_ids IS NULL OR sl.location_id = ANY (a.location_ids))
-                     GROUP BY c.component_id, c.units
-                ) part
-          ) s
-         WHERE l.merchant_id = p_merchant AND l.variant_id = ANY (v_variants)
-           AND l.state <> 'closed'
+    WITH stock AS MATERIALIZED (
+        -- Once a variant: most accounts are fed from all locations.
+        SELECT v.variant_id, v.is_bundle, s.available, s.velocity
+          FROM variant v
+          CROSS JOIN LATERAL stock_at(p_merchant, v.variant_id, v.is_bundle, NULL) s
+         WHERE v.merchant_id = p_merchant AND v.variant_id = ANY (v_variants)
+    ), wanted AS (
+        SELECT l.account_id, l.listing_id,
+               CASE WHEN a.location_ids IS NULL THEN s.velocity
+                    ELSE (SELECT own.velocity FROM stock_at(p_merchant, s.variant_id, s.is_bundle,
+                                                            a.location_ids) own)
+                    END AS velocity,
+               published_quantity(
+                   CASE WHEN a.location_ids IS NULL THEN s.available
+                        ELSE (SELECT own.available FROM stock_at(p_merchant, s.variant_id,
+                                                                 s.is_bundle, a.location_ids) own)
+                        END,
+                   coalesce(l.share_bps, a.share_bps), coalesce(l.buffer_units, a.buffer_units),
+                   least(l.quantity_max, a.quantity_max)) AS quantity
+          FROM stock s
+          JOIN listing l ON l.merchant_id = p_merchant AND l.variant_id = s.variant_id
+                        AND l.state <> 'closed'
+          JOIN account a ON a.merchant_id = p_merchant AND a.account_id = l.account_id
     ), changed AS (
         UPDATE offer_desired_quantity d
            SET quantity = w.quantity, revision = d.revision + 1

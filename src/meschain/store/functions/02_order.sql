@@ -8,7 +8,10 @@ CREATE OR REPLACE FUNCTION raise_alert(
     INSERT INTO alert AS a (merchant_id, kind, subject, account_id, params, raised_us)
     VALUES (p_merchant, p_kind, p_subject, p_account, p_params, p_now_us)
     ON CONFLICT (merchant_id, kind, subject) WHERE resolved_us IS NULL
-    DO UPDATE SET times = a.times + 1, params = excluded.params
+    DO UPDATE SET times = a.times + 1, params = excluded.params;
+    INSERT INTO event (merchant_id, day, at_us, kind, account_id, facts)
+    VALUES (p_merchant, to_timestamp(p_now_us / 1000000)::date, p_now_us, 'alert.raised', p_account,
+            jsonb_build_object('kind', p_kind, 'subject', p_subject));
 $$;
 
 -- The variant that a channel's line means: by the account's own listing, else by our SKU, else by
@@ -38,7 +41,9 @@ $$;
 -- desired quantities with the levels. Returns the accounts touched.
 CREATE OR REPLACE FUNCTION settle_order(
     p_merchant integer, p_order bigint, p_actor text, p_now timestamptz, p_now_us bigint
-) RETURNS integer[] LANGUAGE plpgsql AS $$
+) RETURNS integer[] LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     v_variants bigint[];
     v_locations integer[];
@@ -86,7 +91,8 @@ BEGIN
           LEFT JOIN package_state s ON s.state = p.state
          WHERE pl.merchant_id = p_merchant AND pl.order_id = p_order
          GROUP BY pl.item_key
-    ), wanted AS (
+    ), wanted AS MATERIALIZED (
+        -- Materialized, since no index is asked for a coalesce() under row-level security.
         SELECT ol.item_key, coalesce(b.component_variant_id, ol.variant_id) AS variant_id,
                coalesce(b.units, 1) *
                    -- Units of a broken-up package whose successors are not seen yet stay promised.
@@ -102,19 +108,19 @@ BEGIN
         SELECT w.item_key, w.variant_id, w.reserved::integer, w.sold::integer,
                coalesce(r.units_reserved, 0) AS reserved_before,
                coalesce(r.units_sold, 0) AS sold_before,
-               coalesce(r.location_id, best.location_id, home.location_id) AS location_id
+               coalesce(
+                   r.location_id,
+                   (SELECT sl.location_id FROM stock_level sl
+                     WHERE sl.merchant_id = p_merchant AND sl.variant_id = w.variant_id
+                       AND (v_locations IS NULL OR sl.location_id = ANY (v_locations))
+                     ORDER BY sl.on_hand - sl.reserved - sl.safety_stock DESC, sl.location_id
+                     LIMIT 1),
+                   (SELECT home.location_id FROM location home
+                     WHERE home.merchant_id = p_merchant AND home.is_default)) AS location_id
           FROM wanted w
           LEFT JOIN reservation r
             ON r.merchant_id = p_merchant AND r.order_id = p_order
            AND r.item_key = w.item_key AND r.variant_id = w.variant_id
-          LEFT JOIN LATERAL (
-              SELECT sl.location_id FROM stock_level sl
-               WHERE r.location_id IS NULL AND sl.merchant_id = p_merchant
-                 AND sl.variant_id = w.variant_id
-                 AND (v_locations IS NULL OR sl.location_id = ANY (v_locations))
-               ORDER BY sl.on_hand - sl.reserved - sl.safety_stock DESC, sl.location_id LIMIT 1
-          ) best ON true
-          LEFT JOIN location home ON home.merchant_id = p_merchant AND home.is_default
     ), change AS (
         SELECT *, greatest(0, sold - sold_before) AS newly_sold,
                least(reserved_before, greatest(0, sold - sold_before)) AS sold_from_reserved
@@ -163,18 +169,26 @@ BEGIN
        AND sl.location_id = level.location_id AND (level.sold <> 0 OR level.reserved <> 0);
 
     -- Sold beyond what is there: said truthfully, on the line and as an alert.
-    UPDATE order_line ol
-       SET units_backorder = s.units
-      FROM (SELECT r.item_key, max(least(r.units_reserved, greatest(0, sl.reserved - sl.on_hand)))
-                       AS units
-              FROM reservation r
-              JOIN stock_level sl
-                ON sl.merchant_id = r.merchant_id AND sl.variant_id = r.variant_id
-               AND sl.location_id = r.location_id
-             WHERE r.merchant_id = p_merchant AND r.order_id = p_order
-             GROUP BY r.item_key) s
-     WHERE ol.merchant_id = p_merchant AND ol.order_id = p_order AND ol.item_key = s.item_key
-       AND ol.units_backorder <> s.units;
+    IF EXISTS (SELECT 1 FROM stock_level sl
+                WHERE sl.merchant_id = p_merchant AND sl.variant_id = ANY (v_variants)
+                  AND sl.reserved > sl.on_hand)
+       OR EXISTS (SELECT 1 FROM order_line ol
+                   WHERE ol.merchant_id = p_merchant AND ol.order_id = p_order
+                     AND ol.units_backorder > 0)
+    THEN
+        UPDATE order_line ol
+           SET units_backorder = s.units
+          FROM (SELECT r.item_key,
+                       max(least(r.units_reserved, greatest(0, sl.reserved - sl.on_hand))) AS units
+                  FROM reservation r
+                  JOIN stock_level sl
+                    ON sl.merchant_id = r.merchant_id AND sl.variant_id = r.variant_id
+                   AND sl.location_id = r.location_id
+                 WHERE r.merchant_id = p_merchant AND r.order_id = p_order
+                 GROUP BY r.item_key) s
+         WHERE ol.merchant_id = p_merchant AND ol.order_id = p_order AND ol.item_key = s.item_key
+           AND ol.units_backorder <> s.units;
+    END IF;
 
     RETURN refresh_desired_quantity(p_merchant, v_variants, p_now_us);
 END
@@ -187,7 +201,9 @@ CREATE OR REPLACE FUNCTION take_order(
     p_merchant integer, p_account integer, p_order jsonb, p_person bytea, p_raw bytea,
     p_key_number integer, p_now timestamptz, p_now_us bigint,
     OUT o_order_id bigint, OUT o_outcome text, OUT o_accounts integer[], OUT o_backorder integer
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     v_new boolean;
     v_package jsonb;
@@ -196,20 +212,28 @@ DECLARE
     v_modified_before timestamptz;
     v_known boolean;
     v_changed boolean := false;
+    v_payable numeric;
     v_sum numeric;
     v_unknown integer;
 BEGIN
     o_accounts := '{}';
     o_backorder := 0;
+    -- Right at once for an order of one package, as nearly all are; the others are summed up below.
+    SELECT coalesce(sum(round((l ->> 'payable')::numeric, 6)), 0) INTO v_payable
+      FROM jsonb_array_elements(p_order #> '{packages,0,lines}') l
+     WHERE NOT EXISTS (SELECT 1 FROM package_state s
+                        WHERE s.state = p_order #>> '{packages,0,state}'
+                          AND s.effect IN ('release', 'none'));
     INSERT INTO orders AS o (merchant_id, account_id, external_id, placed_at, currency,
                              payment_method, micro_export, is_company, city, country_code,
                              person_sealed, key_number, unknown_fields, raw_sealed, first_seen_us,
-                             detected_by)
+                             detected_by, payable, payable_minor)
     VALUES (p_merchant, p_account, p_order ->> 'external_id', (p_order ->> 'placed_at')::timestamptz,
             p_order ->> 'currency', p_order ->> 'payment_method',
             (p_order ->> 'micro_export')::boolean, (p_order ->> 'is_company')::boolean,
             p_order ->> 'city', p_order ->> 'country_code', p_person, p_key_number,
-            p_order -> 'unknown_fields', p_raw, p_now_us, p_order ->> 'detected_by')
+            p_order -> 'unknown_fields', p_raw, p_now_us, p_order ->> 'detected_by', v_payable,
+            round(v_payable * (p_order ->> 'minor_factor')::numeric)::bigint)
     ON CONFLICT (merchant_id, account_id, external_id) DO UPDATE
        SET first_seen_us = o.first_seen_us  -- takes the row lock; serializes intake per order
     RETURNING order_id, xmax = 0 INTO o_order_id, v_new;
@@ -321,8 +345,15 @@ BEGIN
         INSERT INTO order_line AS ol (merchant_id, order_id, item_key, variant_id, sku, barcode,
                                       title, units_ordered)
         SELECT p_merchant, o_order_id, s.item_key,
-               resolve_variant(p_merchant, p_account, s.sku, s.barcode), s.sku, s.barcode, s.title,
-               coalesce(v.units, 0)
+               -- The first rule of resolve_variant stands here in the open: nearly always it holds.
+               coalesce((SELECT l.variant_id FROM listing_key k
+                           JOIN listing l ON l.merchant_id = p_merchant
+                                         AND l.listing_id = k.listing_id
+                          WHERE k.merchant_id = p_merchant AND k.account_id = p_account
+                            AND k.stock_code = s.sku AND s.sku <> ''
+                          ORDER BY l.state = 'closed', k.listing_id DESC LIMIT 1),
+                        resolve_variant(p_merchant, p_account, s.sku, s.barcode)),
+               s.sku, s.barcode, s.title, coalesce(v.units, 0)
           FROM seen s LEFT JOIN living v USING (item_key)
         ON CONFLICT (merchant_id, order_id, item_key) DO UPDATE
            SET units_ordered = greatest(ol.units_ordered, excluded.units_ordered),
@@ -360,17 +391,19 @@ BEGIN
 
     o_accounts := settle_order(p_merchant, o_order_id, p_order ->> 'actor', p_now, p_now_us);
 
-    UPDATE orders o
-       SET payable = t.payable,
-           payable_minor = round(t.payable * (p_order ->> 'minor_factor')::numeric)::bigint
-      FROM (SELECT coalesce(sum(pl.payable), 0) AS payable
-              FROM package_line pl
-              JOIN package p ON p.merchant_id = pl.merchant_id AND p.order_id = pl.order_id
-                            AND p.external_id = pl.package_id
-              LEFT JOIN package_state s ON s.state = p.state
-             WHERE pl.merchant_id = p_merchant AND pl.order_id = o_order_id
-               AND coalesce(s.effect, 'reserve') IN ('reserve', 'consume')) t
-     WHERE o.merchant_id = p_merchant AND o.order_id = o_order_id AND o.payable <> t.payable;
+    IF NOT v_new OR jsonb_array_length(p_order -> 'packages') > 1 THEN
+        UPDATE orders o
+           SET payable = t.payable,
+               payable_minor = round(t.payable * (p_order ->> 'minor_factor')::numeric)::bigint
+          FROM (SELECT coalesce(sum(pl.payable), 0) AS payable
+                  FROM package_line pl
+                  JOIN package p ON p.merchant_id = pl.merchant_id AND p.order_id = pl.order_id
+                                AND p.external_id = pl.package_id
+                  LEFT JOIN package_state s ON s.state = p.state
+                 WHERE pl.merchant_id = p_merchant AND pl.order_id = o_order_id
+                   AND coalesce(s.effect, 'reserve') IN ('reserve', 'consume')) t
+         WHERE o.merchant_id = p_merchant AND o.order_id = o_order_id AND o.payable <> t.payable;
+    END IF;
 
     SELECT coalesce(sum(units_backorder), 0) INTO o_backorder FROM order_line
      WHERE merchant_id = p_merchant AND order_id = o_order_id;

@@ -411,6 +411,16 @@ BEGIN
      WHERE i.verdict <> 3 AND d.merchant_id = i.merchant_id AND d.account_id = i.account_id
        AND d.field = i.field AND d.listing_id = i.listing_id AND d.not_before_us > 0;
 
+    -- One row of the feed an account and batch; the reader looks the values up.
+    INSERT INTO event (merchant_id, day, at_us, kind, account_id, facts)
+    SELECT merchant_id, to_timestamp(p_now_us / 1000000)::date, p_now_us, 'offer.ended', account_id,
+           jsonb_build_object(
+               'done', count(*) FILTER (WHERE verdict = 0),
+               'refused', count(*) FILTER (WHERE verdict = 1),
+               'unknown', count(*) FILTER (WHERE verdict IN (2, 4)),
+               'listings', to_jsonb((array_agg(DISTINCT listing_id))[1:200]))
+      FROM ended_item GROUP BY merchant_id, account_id ORDER BY merchant_id, account_id;
+
     RETURN QUERY
     SELECT ticket_id, count(*) FILTER (WHERE verdict = 0)::integer,
            count(*) FILTER (WHERE verdict = 1)::integer,

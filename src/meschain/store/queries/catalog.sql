@@ -7,6 +7,11 @@ SELECT m.currency, m.language, l.location_id
    AND CASE WHEN %(location)s::text IS NULL THEN l.is_default ELSE l.code = %(location)s END
  WHERE m.merchant_id = %(merchant)s
 
+-- name: plan_afresh
+-- A first import fills empty tables: a plan kept from its beginning would read them whole, chunk
+-- after chunk (measured: 100,000 variants in 112 s instead of 33 s). Holds for this transaction.
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true)
+
 -- name: lock_products
 -- Nobody else edits these products while they are compared and written. Levels come later.
 SELECT 1 FROM product

@@ -26,26 +26,12 @@ INSERT INTO webhook_inbox (merchant_id, account_id, received_us, body_sealed, ke
 VALUES (%(merchant)s, %(account)s, %(received_us)s, %(body_sealed)s, %(key_number)s)
 RETURNING inbox_id
 
--- name: handled_delivery
-UPDATE webhook_inbox SET handled_us = %(now_us)s
- WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND inbox_id = %(inbox)s
-
--- name: unhandled_deliveries
--- Deliveries that a killed process left behind.
-SELECT inbox_id, body_sealed, key_number FROM webhook_inbox
- WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND handled_us IS NULL
- ORDER BY inbox_id LIMIT 1000
-
--- name: forget_deliveries
--- Handled deliveries hold buyers' data and are not kept.
-DELETE FROM webhook_inbox
- WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND handled_us < %(before_us)s
-
--- name: add_attempt
--- One exchange with the marketplace, for its owner to read.
-INSERT INTO attempt (merchant_id, account_id, operation, at_us, status, outcome, duration_us, words)
-VALUES (%(merchant)s, %(account)s, %(operation)s, %(at_us)s, %(status)s, %(outcome)s,
-        %(duration_us)s, %(words)s)
+-- name: add_attempts
+-- Exchanges that went wrong, for their owner to read; a bounded number at once.
+INSERT INTO attempt (merchant_id, account_id, operation, at_us, status, outcome, duration_us)
+SELECT * FROM unnest(%(merchants)s::integer[], %(accounts)s::integer[], %(operations)s::text[],
+                     %(at_us)s::bigint[], %(statuses)s::integer[], %(outcomes)s::text[],
+                     %(durations_us)s::bigint[])
 
 -- name: raise_alert
 SELECT raise_alert(%(merchant)s, %(kind)s, %(subject)s, %(account)s, %(params)s::jsonb, %(now_us)s)
@@ -54,3 +40,8 @@ SELECT raise_alert(%(merchant)s, %(kind)s, %(subject)s, %(account)s, %(params)s:
 UPDATE alert SET resolved_us = %(now_us)s
  WHERE merchant_id = %(merchant)s AND kind = %(kind)s AND subject = %(subject)s
    AND resolved_us IS NULL
+
+-- name: lane_schedules
+-- Schedules of an account's lanes.
+SELECT name, is_paused, next_run_us, interval_s, batch_size FROM lane
+ WHERE merchant_id = %(merchant)s AND account_id = %(account)s ORDER BY name

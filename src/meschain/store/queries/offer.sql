@@ -64,7 +64,7 @@ UPDATE offer_unsettled SET recheck_us = %(recheck_us)s
 WITH found AS (
     SELECT k.listing_id, f.field, k.quantity AS shelf_quantity, q.quantity
       FROM offer_acknowledged k
-      CROSS JOIN (VALUES (1::smallint), (2::smallint)) AS f (field)
+      CROSS JOIN (SELECT %(field)s::smallint AS field) f
       JOIN listing l ON l.merchant_id = k.merchant_id AND l.listing_id = k.listing_id
                     AND l.state IN ('on_sale', 'off_sale')
       LEFT JOIN offer_desired_quantity q ON f.field = 1 AND q.merchant_id = k.merchant_id
@@ -195,6 +195,7 @@ SELECT t.account_id, t.ticket_id
 
 -- name: put_sweep
 -- The result of a read-back sweep.
-INSERT INTO sweep (merchant_id, account_id, started_us, ended_us, checked, equal, repaired, drift)
-VALUES (%(merchant)s, %(account)s, %(started_us)s, %(ended_us)s, %(checked)s, %(equal)s,
+INSERT INTO sweep (merchant_id, account_id, started_us, ended_us, checked, equal, moving, repaired,
+                   drift)
+VALUES (%(merchant)s, %(account)s, %(started_us)s, %(ended_us)s, %(checked)s, %(equal)s, %(moving)s,
         %(repaired)s, %(drift)s::jsonb)

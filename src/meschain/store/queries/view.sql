@@ -176,7 +176,7 @@ SELECT a.account_id, a.name, a.marketplace, a.state, a.is_live, o.owner IS NOT N
                          AND state < 3) t
   CROSS JOIN LATERAL (SELECT count(*) AS unsettled FROM offer_unsettled
                        WHERE merchant_id = a.merchant_id AND account_id = a.account_id) u
-  LEFT JOIN LATERAL (SELECT ended_us, checked, equal, jsonb_array_length(drift) AS differing
+  LEFT JOIN LATERAL (SELECT ended_us, checked, equal, checked - moving - equal AS differing
                        FROM sweep WHERE merchant_id = a.merchant_id
                         AND account_id = a.account_id AND ended_us IS NOT NULL
                       ORDER BY sweep_id DESC LIMIT 1) w ON true

@@ -1,0 +1,6 @@
+-- What the page and the reports ask for often.
+ALTER TABLE sweep ADD COLUMN moving integer NOT NULL DEFAULT 0;
+CREATE INDEX webhook_inbox_waiting ON webhook_inbox (merchant_id, account_id, inbox_id)
+    WHERE handled_us IS NULL;
+CREATE INDEX listing_with_problems ON listing (merchant_id, listing_id)
+    WHERE state IN ('rejected', 'locked') OR problems <> '[]';
