@@ -58,6 +58,8 @@ class ServedAccount:
     lease: Lease
     health: AccountHealth = field(default_factory=AccountHealth)
     is_paused: bool = False  # the offer lane, by its owner
+    is_dismissed: bool = False  # another process has it now; a lease that only ran out comes back
+    stored_state: str = ""  # as last read from the database or written there
     orders_fresh_us: int = 0
     sending: int = 0  # requests of the offer lane that are on their way
     held_us: int | None = None  # since when the pacer holds back even what is urgent

@@ -27,6 +27,7 @@ from meschain.sync.lane import (
     OfferLanes,
     OpenTicket,
 )
+from meschain.sync.listing import Storefront, advance_publications
 from meschain.sync.notify import Notifier
 from meschain.sync.ownership import CLAIM_MAX, RENEW_S, Claimed, Ownership
 from meschain.sync.ticket import TicketPolls
@@ -47,6 +48,8 @@ log = logging.getLogger(__name__)
 SETTLE_S: Final = 1.0
 STATES_S: Final = 1.0
 NET_S: Final = 2.0  # how often schedules and pauses are looked at
+PUBLISHING_S: Final = 60.0
+PUBLISHING_OPEN_S: Final = 10.0
 DRAIN_S: Final = 2.0
 TIDY_S: Final = 600.0
 TICKETS_KEPT_S: Final = 3 * 86_400
@@ -147,6 +150,7 @@ class Engine:
             log.warning("database is away while stopping; the next owner observes")
         for task in self._tasks:
             task.cancel()
+        await self.tickets.stop()
         await asyncio.gather(
             *self._tasks,
             *(task for served in self._served.values() for task in served.tasks),
@@ -266,7 +270,8 @@ class Engine:
         )
         pulls = OrderPulls(account, intake, self._database, self._clock)
         loops: list[tuple[str, Callable[[], Awaitable[None]]]] = [
-            ("looks", partial(self._keep_looking, account))
+            ("looks", partial(self._keep_looking, account)),
+            ("publications", partial(self._keep_publishing, account)),
         ]
         if self._settings.pull_orders:
             loops.append(("orders", pulls.run))
@@ -285,11 +290,12 @@ class Engine:
         served = self._served.pop(account_id, None)
         if served is None:
             return
+        served.account.is_dismissed = True
         self.lanes.dismiss(account_id)
         for task in served.tasks:
             task.cancel()
         await asyncio.gather(*served.tasks, return_exceptions=True)
-        log.warning("account was taken over by another process", extra={"account": account_id})
+        log.warning("account is no longer served here", extra={"account": account_id})
 
     async def _keep_looking(self, account: ServedAccount) -> None:
         """Unsettled listings of one account, each second; a slow channel delays only its own."""
@@ -299,6 +305,26 @@ class Engine:
                 if looked:
                     self.wakeups.add((account.account_id,))
             await self._clock.sleep(SETTLE_S)
+
+    async def _keep_publishing(self, account: ServedAccount) -> None:
+        """Bring publications on: their tickets, their approval; quicker while some are open."""
+        while True:
+            pause_s = PUBLISHING_S
+            if account.state == "armed" and account.has_lease:
+                report = await advance_publications(
+                    Storefront(
+                        database=self._database,
+                        channel=account.channel,
+                        clock=self._clock,
+                        merchant_id=account.merchant_id,
+                        account_id=account.account_id,
+                        guard=account,
+                        epoch=account.lease.epoch,
+                    )
+                )
+                if report.open:
+                    pause_s = PUBLISHING_OPEN_S
+            await self._clock.sleep(pause_s)
 
     async def _keep_net(self) -> None:
         """The schedules of the lanes: the safety net runs when its lane is due."""
@@ -348,11 +374,11 @@ class Engine:
             await self._clock.sleep(TIDY_S)
 
     async def _keep_states(self) -> None:
-        """Arm, disarm and pause act within a second; lost credentials are written down."""
+        """Arm, disarm and pause act within a second; lost credentials are written down, once."""
         while True:
             async with self._database.engine() as unit:
                 for account in self.accounts:
-                    if account.state == "reconnect":
+                    if account.state == "reconnect" != account.stored_state:
                         await unit.run(
                             "account.set_state",
                             {
@@ -365,8 +391,16 @@ class Engine:
                 rows = await unit.rows("account.states")
             states = {account_id: state for _, account_id, state in rows}
             for account in self.accounts:
-                before = account.state
-                account.state = states.get(account.account_id, "closed")
-                if account.state == "armed" and before != "armed":
-                    self.wakeups.add((account.account_id,))
+                await self._follow(account, states.get(account.account_id, "closed"))
             await self._clock.sleep(STATES_S)
+
+    async def _follow(self, account: ServedAccount, state: str) -> None:
+        """Go on in the state that the owner has set."""
+        before, account.state = account.state, state
+        was_stored, account.stored_state = account.stored_state, state
+        if was_stored == "reconnect" != state:
+            # Its owner has given new credentials: served anew, by whoever is first.
+            await self._drop(account.account_id)
+            await self._ownership.let_go(account)
+        elif state == "armed" != before:
+            self.wakeups.add((account.account_id,))

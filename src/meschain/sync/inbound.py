@@ -7,6 +7,9 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+import psycopg
+from psycopg_pool import PoolTimeout
+
 from meschain.channel.clock import microseconds
 from meschain.channel.contract import Call, LeaseExpired, OrderPage, OrderWindow, Priority
 from meschain.channel.http import TransportLost
@@ -26,6 +29,8 @@ PULL: Final = "pull_orders"
 DEEP_PULL_S: Final = 600.0  # how often the whole overlap is read again, whatever is known
 ACTIVE_S: Final = 30.0  # so long after an order the faster pace is kept
 BACKOFF_S_MAX: Final = 60.0
+WITHOUT_CREDENTIALS_S: Final = 1.0  # how often an account that cannot be asked is looked at
+UNCLEAR_READS_MAX: Final = 10  # orders read whole after one pull; the rest after the next
 TAKES_MAX: Final = 6  # intake transactions of one account under way at once
 
 
@@ -44,13 +49,19 @@ class OrderPulls:
         self._active_until_s = 0.0
         self._backoff_s = 0.0
         self._takes = asyncio.Semaphore(TAKES_MAX)
+        self._unclear: dict[str, None] = {}  # orders to be read whole, first come first served
         self.pulls = 0
         self.taken = 0
 
     async def run(self) -> None:
         """Pull until cancelled: faster while orders come, at once when asked."""
         while True:
+            if self._account.state in {"reconnect", "closed"}:
+                await self._clock.sleep(WITHOUT_CREDENTIALS_S)
+                continue
             problem = await self.pull()
+            if problem is None:
+                await self._read_unclear()
             await self._record(problem)
             await self._pause(problem)
 
@@ -129,9 +140,12 @@ class OrderPulls:
         by_order: dict[str, list[OrderObservation]] = {}
         for order in fresh:
             by_order.setdefault(order.external_id, []).append(order)
-        async with asyncio.TaskGroup() as group:
-            for versions in by_order.values():
-                group.create_task(self._take_versions(versions, detected_by))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for versions in by_order.values():
+                    group.create_task(self._take_versions(versions, detected_by))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from failures  # only what stops all of them comes here
         if fresh:
             self._active_until_s = self._clock.monotonic_s() + ACTIVE_S
             self.taken += len(fresh)
@@ -141,9 +155,39 @@ class OrderPulls:
         return len(fresh)
 
     async def _take_versions(self, versions: list[OrderObservation], detected_by: str) -> None:
+        number = versions[0].external_id
         async with self._takes:
-            for order in versions:
-                await self._intake.take(order, detected_by=detected_by, now=self._clock.now())
+            try:
+                for order in versions:
+                    taken = await self._intake.take(
+                        order, detected_by=detected_by, now=self._clock.now()
+                    )
+                    if taken is not None and taken.is_unclear:
+                        self._unclear[number] = None
+                        self._account.poll_orders.set()
+            except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
+                raise  # the database is away: nothing of this page may count as read
+            except Exception:
+                # A process edge: whatever one order holds, it must not stop the others.
+                log.exception(
+                    "order cannot be stored",
+                    extra={"account": self._account.account_id, "order": number},
+                )
+                await self._alert("alert.order.unreadable", number)
+
+    async def _read_unclear(self) -> None:
+        """Read orders whole whose packages, seen one by one, may count the same goods twice."""
+        for number in list(self._unclear)[:UNCLEAR_READS_MAX]:
+            call = Call(Priority.NORMAL, guard=self._account)
+            try:
+                page = await self._account.channel.pull_order(number, call)
+            except (LeaseExpired, TransportLost):
+                return
+            if not isinstance(page, OrderPage):
+                return  # the next pull tries again
+            for order in page.orders:
+                await self._intake.take(order, detected_by="poll", now=self._clock.now())
+            self._unclear.pop(number, None)
 
     async def _covered_us(self) -> int:
         async with self._database.engine() as unit:

@@ -20,16 +20,20 @@ if TYPE_CHECKING:
 
 PERSON: Final = "order.person"
 RAW: Final = "order.raw"
-_SEEN_MAX: Final = 50_000  # package versions remembered an account, to skip what changes nothing
+_SEEN_MAX: Final = 10_000  # package versions remembered an account, to skip what changes nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What came of one observation: "new", "changed", "same"; and the units sold beyond stock."""
+    """What came of one observation: "new", "changed", "same"; and the units sold beyond stock.
+
+    ``is_unclear``: it may show goods that were counted already; the order should be read whole.
+    """
 
     order_id: int
     outcome: str
     units_backorder: int
+    is_unclear: bool
 
 
 class Intake:
@@ -58,7 +62,7 @@ class Intake:
         self, order: OrderObservation, *, detected_by: str, now: datetime
     ) -> Taken | None:
         """Take it in; None when nothing about it is new. Safe to repeat and to reorder."""
-        if self.is_known(order):
+        if self.is_known(order) and not order.is_whole:
             return None
         key_number = await self._keys.current(self._merchant_id)
         seal = self._keys.vault.seal
@@ -79,11 +83,11 @@ class Intake:
                 },
             )
             assert row is not None
-            order_id, outcome, accounts, backorder = row
+            order_id, outcome, accounts, backorder, is_unclear = row
             unit.wake(accounts)
         for package in order.packages:
             self._remember(order.external_id, package)
-        return Taken(order_id, outcome, backorder)
+        return Taken(order_id, outcome, backorder, is_unclear)
 
     def _remember(self, order_id: str, package: PackageObservation) -> None:
         self._seen[order_id, package.external_id] = (package.modified_at, package.state_raw)
@@ -106,6 +110,7 @@ def order_document(order: OrderObservation, *, actor: str, detected_by: str) -> 
             "unknown_fields": order.unknown_fields,
             "detected_by": detected_by,
             "actor": actor,
+            "is_whole": order.is_whole,
             "minor_factor": 10 ** currency_exponent(order.currency),
             "packages": [_package(package) for package in order.packages],
         }

@@ -96,6 +96,23 @@ class LaneSettings:
     linger_s_max: float = LINGER_S_MAX
 
 
+@dataclass(frozen=True, slots=True)
+class _SendBy:
+    """The guard of a push: the lease still stands, and the values are not too old to be sent.
+
+    A request may wait in the pacer after a throttle; a sale meanwhile has made its values wrong.
+    """
+
+    account: ServedAccount
+    by_s: float
+
+    def check(self) -> None:
+        """Raise LeaseExpired when it is too late."""
+        self.account.check()
+        if self.account.clock.monotonic_s() > self.by_s:
+            raise LeaseExpired(f"{self.account.name}: claimed too long ago")
+
+
 class OfferLanes:
     """All offer lanes of this process."""
 
@@ -118,7 +135,8 @@ class OfferLanes:
         self._ended: list[Ending] = []
         self._accepted: list[_Acceptance] = []
         self._answers = asyncio.Event()
-        self._later: set[asyncio.TimerHandle] = set()
+        self._later: dict[int, asyncio.TimerHandle] = {}  # account → its next wake-up by time
+        self._first = 0  # the account that is first in turn, where one claim cannot serve all
         self._active: set[int] = set()  # tickets whose request is on its way or being stored
         self.claimed_rows = 0  # for benchmarks and tests
 
@@ -139,6 +157,9 @@ class OfferLanes:
         """Claim and send until cancelled."""
         loop = asyncio.get_running_loop()
         next_check_s = 0.0
+        # This loop begins again when the database was away: the last claim may have been committed
+        # without our hearing of it. Nobody claims beside this loop, so nothing else is found here.
+        await self.end_orphans(claimed_before_us=self._now_us())
         while True:
             await self._wakeups.wait(max(0.0, next_check_s - loop.time()))
             awake = self._wakeups.take()
@@ -160,7 +181,7 @@ class OfferLanes:
         finally:
             await asyncio.shield(self._store_answers())
 
-    async def end_orphans(self) -> int:
+    async def end_orphans(self, *, claimed_before_us: int | None = None) -> int:
         """End tickets that this process claimed and never started; returns how many.
 
         Their claim's commit was answered by a lost connection, so they were certainly not sent.
@@ -173,12 +194,14 @@ class OfferLanes:
                     "merchants": [a.merchant_id for a in accounts],
                     "accounts": [a.account_id for a in accounts],
                     "epochs": [a.lease.epoch for a in accounts],
-                    "before_us": self._now_us() - SEND_BY_US,
+                    "before_us": claimed_before_us or self._now_us() - SEND_BY_US,
                 },
             )
         orphans = [(a, ticket) for a, ticket in rows if ticket not in self._active]
         for account_id, ticket_id in orphans:
-            account = self._accounts[account_id]
+            account = self._accounts.get(account_id)
+            if account is None:
+                continue  # taken over meanwhile; the new owner has ended it
             self._active.add(ticket_id)
             self.end(Ending(account, ticket_id, TicketVerdict(Verdict.AGAIN)))
         return len(orphans)
@@ -187,6 +210,13 @@ class OfferLanes:
         """Let requests under way end, so that a graceful stop leaves nothing unknown."""
         if self._sends:
             await asyncio.wait(self._sends, timeout=timeout_s)
+        unfinished = list(self._sends)
+        for send in unfinished:
+            send.cancel()  # unknown to us; the next owner observes
+        await asyncio.gather(*unfinished, return_exceptions=True)
+        for handle in self._later.values():
+            handle.cancel()
+        self._later.clear()
         await self._store_answers()
 
     # — claiming —
@@ -229,24 +259,32 @@ class OfferLanes:
         # One place is kept for what is urgent: a slow marketplace must not hold up a sale.
         return min(slots, urgent), min(slots - 1, bulk)
 
-    async def _claim(self, awake: Iterable[int]) -> int:
+    def _in_turn(self, awake: Iterable[int]) -> list[tuple[ServedAccount, int, int, int]]:
+        """Lanes for one claim: account, rows, of them not urgent, listings a request."""
         lanes: list[tuple[ServedAccount, int, int, int]] = []
         left = CLAIM_ROWS_MAX
-        for account_id in sorted(awake):
+        first: int | None = None  # whom this claim has no rows left for
+        for account_id in sorted(awake, key=lambda each: (each < self._first, each)):
             account = self._accounts.get(account_id)
             if account is None or not self._may_claim(account):
                 continue
             urgent, bulk = self._room(account)
             if urgent <= 0:
                 continue
-            offers = account.manifest.offers
-            batch = min(offers.batch_max, self._settings.batch_max or offers.batch_max)
             if left <= 0:
                 self._wakeups.add((account_id,))
+                first = account_id if first is None else first
                 continue
+            offers = account.manifest.offers
+            batch = min(offers.batch_max, self._settings.batch_max or offers.batch_max)
             rows = min(left, urgent * batch)
             left -= rows
             lanes.append((account, rows, min(rows, bulk * batch), batch))
+        self._first = first or 0
+        return lanes
+
+    async def _claim(self, awake: Iterable[int]) -> int:
+        lanes = self._in_turn(awake)
         if not lanes:
             return 0
         now_us = self._now_us()
@@ -255,7 +293,9 @@ class OfferLanes:
         items = [ClaimedItem._make(row) for row in rows_]
         counts: dict[int, int] = {}
         for request in by_ticket(items):
-            account = self._accounts[request[0].account_id]
+            account = self._accounts.get(request[0].account_id)
+            if account is None:
+                continue  # dismissed meanwhile; the next owner ends the ticket
             counts[account.account_id] = counts.get(account.account_id, 0) + len(request)
             self._start(account, request)
         for account, rows, bulk, _ in lanes:
@@ -312,7 +352,8 @@ class OfferLanes:
         held_us: int | None,
     ) -> None:
         """Send one request; ``held_us``: since when the pacer has held it back, if it has."""
-        call = Call(Priority.CRITICAL if is_urgent else Priority.NORMAL, guard=account)
+        guard = _SendBy(account, self._clock.monotonic_s() + SEND_BY_US / 1_000_000)
+        call = Call(Priority.CRITICAL if is_urgent else Priority.NORMAL, guard=guard)
         listings = {item.push_key: item.listing_id for item in request}
         ticket_id = request[0].ticket_id
         offset_us = self._now_us() - int(self._clock.monotonic_s() * 1_000_000)
@@ -507,14 +548,20 @@ class OfferLanes:
         return microseconds(self._clock.now())
 
     def _wake_later(self, account: ServedAccount, seconds: float) -> None:
+        """Wake the lane at that time; one timer an account, the earliest."""
         loop = asyncio.get_running_loop()
+        at_s = loop.time() + max(0.001, seconds)
+        planned = self._later.get(account.account_id)
+        if planned is not None:
+            if planned.when() <= at_s:
+                return
+            planned.cancel()
 
         def wake() -> None:
-            self._later.discard(handle)
+            del self._later[account.account_id]
             self._wakeups.add((account.account_id,))
 
-        handle = loop.call_later(max(0.001, seconds), wake)
-        self._later.add(handle)
+        self._later[account.account_id] = loop.call_at(at_s, wake)
 
 
 def _accept_params(accepted: list[_Acceptance]) -> dict[str, object]:

@@ -92,3 +92,16 @@ class Ownership:
         """Give everything back: the next process takes over at once."""
         async with self._database.engine() as unit:
             await unit.run("ownership.release", {"owner": self._owner})
+
+    async def let_go(self, account: ServedAccount) -> None:
+        """Give one account back."""
+        async with self._database.engine() as unit:
+            await unit.run(
+                "ownership.let_go",
+                {
+                    "owner": self._owner,
+                    "merchant": account.merchant_id,
+                    "account": account.account_id,
+                    "epoch": account.lease.epoch,
+                },
+            )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL: Final = "poll_ticket"
+WITHOUT_LEASE_S: Final = 1.0  # a ticket of an account whose lease has run out is tried so often
 POLLS_MAX: Final = 32  # under way at once in this process
 
 
@@ -64,6 +65,13 @@ class TicketPolls:
                 pass
             self._added.clear()
 
+    async def stop(self) -> None:
+        """End the polls under way; their tickets stay open and are adopted by the next owner."""
+        polls = list(self._polls)
+        for poll in polls:
+            poll.cancel()
+        await asyncio.gather(*polls, return_exceptions=True)
+
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._polls.discard(task)
         self._added.set()
@@ -77,18 +85,26 @@ class TicketPolls:
 
     async def _poll(self, ticket: OpenTicket) -> None:
         account = ticket.account
-        if not account.has_lease:
+        if account.is_dismissed:
             self.open -= 1  # the new owner has adopted it
+            return
+        if not account.has_lease or account.state == "reconnect":
+            self._schedule(ticket, at_least_s=WITHOUT_LEASE_S)  # renewed late, or taken over soon
             return
         call = Call(Priority.NORMAL, guard=account)
         answer: TicketOpen | TicketEnded | Problem
         try:
             answer = await account.channel.poll_ticket(ticket.reference, call)
         except LeaseExpired:
-            self.open -= 1
+            self._schedule(ticket, at_least_s=WITHOUT_LEASE_S)
             return
         except TransportLost as lost:
             answer = NotSent(lost.detail)
+        except Exception as defect:
+            # A process edge: a defect in one marketplace's folder must not lose the ticket, whose
+            # listings would then wait for it for ever.
+            log.exception("connector failed", extra={"account": account.account_id})
+            answer = NotSent(repr(defect))
         ticket.polls += 1
         judged = self._judge(ticket, answer)
         if judged is None:

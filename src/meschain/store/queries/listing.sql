@@ -106,20 +106,22 @@ SELECT open_offers(%(merchant)s, %(listings)s::bigint[], %(now_us)s)
 
 -- name: rank_offers
 -- Freshly opened offers in the order of their risk: a shelf that shows too many units, or too low
--- a price, is corrected first.
+-- a price, is corrected first. Each row looks its values up by key, whatever the planner believes
+-- of tables that have just been filled.
 UPDATE offer_dirty d
-   SET urgency = CASE WHEN d.field = 2 THEN 1 ELSE 0 END
-  FROM offer_acknowledged k
-  LEFT JOIN offer_desired_quantity q ON q.merchant_id = k.merchant_id
-   AND q.account_id = k.account_id AND q.listing_id = k.listing_id
-  LEFT JOIN offer_desired_price p ON p.merchant_id = k.merchant_id
-   AND p.account_id = k.account_id AND p.listing_id = k.listing_id
- WHERE k.merchant_id = %(merchant)s AND k.account_id = %(account)s
-   AND k.listing_id = ANY (%(listings)s::bigint[])
-   AND d.merchant_id = k.merchant_id AND d.account_id = k.account_id AND d.field IN (1, 2)
-   AND d.listing_id = k.listing_id
-   AND CASE d.field WHEN 1 THEN q.quantity < k.quantity
-                    ELSE p.sale_minor * 100 >= k.sale_minor * 120 END
+   SET urgency = CASE d.field WHEN 2 THEN 1 ELSE 0 END
+ WHERE d.merchant_id = %(merchant)s AND d.account_id = %(account)s AND d.field IN (1, 2)
+   AND d.listing_id = ANY (%(listings)s::bigint[])
+   AND (SELECT CASE d.field
+               WHEN 1 THEN (SELECT q.quantity FROM offer_desired_quantity q
+                             WHERE q.merchant_id = d.merchant_id AND q.account_id = d.account_id
+                               AND q.listing_id = d.listing_id) < k.quantity
+               ELSE (SELECT p.sale_minor FROM offer_desired_price p
+                      WHERE p.merchant_id = d.merchant_id AND p.account_id = d.account_id
+                        AND p.listing_id = d.listing_id) * 100 >= k.sale_minor * 120 END
+          FROM offer_acknowledged k
+         WHERE k.merchant_id = d.merchant_id AND k.account_id = d.account_id
+           AND k.listing_id = d.listing_id)
 
 -- name: publishable
 -- Variants to publish, a page of them in the order of their ids: without a listing, with a draft,
@@ -207,15 +209,17 @@ SELECT k.push_key, k.listing_id
 
 -- name: orphans
 -- Sent, and no open request speaks for them: left by a process that was cut off.
+WITH awaited AS MATERIALIZED (
+    SELECT unnest(t.listing_ids) AS listing_id FROM ticket t
+     WHERE t.merchant_id = %(merchant)s AND t.account_id = %(account)s AND t.state < 3
+       AND t.surface = 'content'
+)
 SELECT k.push_key, l.listing_id
   FROM listing l
   JOIN listing_key k ON k.merchant_id = l.merchant_id AND k.account_id = l.account_id
    AND k.listing_id = l.listing_id
  WHERE l.merchant_id = %(merchant)s AND l.account_id = %(account)s AND l.state = 'sent'
-   AND NOT EXISTS (SELECT 1 FROM ticket t
-                    WHERE t.merchant_id = l.merchant_id AND t.account_id = l.account_id
-                      AND t.state < 3 AND t.surface = 'content'
-                      AND l.listing_id = ANY (t.listing_ids))
+   AND l.listing_id NOT IN (SELECT listing_id FROM awaited)
  ORDER BY l.listing_id LIMIT %(limit)s
 
 -- name: pending

@@ -180,6 +180,8 @@ class _Round:
                 moves = await storefront.record(unit, part, self.currency)
             self.report.states.update(after for before, after in moves.values() if before != after)
             self.report.open += sum(after == "pending" for _, after in moves.values())
+        if len(keys) == _LOOKS_MAX:
+            self.report.open += 1  # there may be more than one round looks for
         absent = sorted(set(keys.values()) - {listing for listing, _ in found})
         async with storefront.database.merchant(storefront.merchant_id) as unit:
             await unit.run("listing.looked", storefront.at | {"listings": absent})

@@ -72,17 +72,22 @@ class PublicationReport:
 
 
 async def plan_publication(
-    storefront: Storefront, *, skus: Collection[str] | None = None, limit: int = 10_000
+    storefront: Storefront,
+    *,
+    skus: Collection[str] | None = None,
+    limit: int = 10_000,
+    known: dict[str, Sequence[CategoryAttribute]] | None = None,
 ) -> PublicationPlan:
     """Drafts of all variants without a listing (of ``skus`` only); nothing is written.
 
-    ``limit`` bounds what is ready; the catalog is read page by page until it is reached.
+    ``limit`` bounds what is ready; the catalog is read page by page until it is reached. ``known``:
+    attributes by category of an earlier plan, for who plans often; what is read is added to it.
     """
     plan = PublicationPlan()
     wanted = None if skus is None else sorted(skus)
     marketplace = storefront.manifest.identity.name
     handling_days = int(storefront.settings.get("handling_days", HANDLING_DAYS_DEFAULT))
-    known: dict[str, Sequence[CategoryAttribute]] = {}
+    known = {} if known is None else known
     after = 0
     async with storefront.database.merchant(storefront.merchant_id) as unit:
         mapping = await load_mapping(unit, storefront.merchant_id, marketplace)

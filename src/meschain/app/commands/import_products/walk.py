@@ -171,6 +171,16 @@ async def _terms(database: Database, merchant_id: int, options: ImportOptions) -
 
 
 @dataclass(slots=True)
+class _Taken:
+    """A chunk as it was read. ``late``: bundles, which wait for their components."""
+
+    products: list[ReadProduct] = field(default_factory=list)
+    late: list[ReadProduct] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    warnings: list[RowWarning] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class _Walk:
     """One file on its way into the catalog (with a pen) or into a plan (without)."""
 
@@ -188,9 +198,17 @@ class _Walk:
 
     async def walk(self, reading: CatalogReading) -> None:
         """All of it; bundles and moved barcodes last, when the rest is known."""
-        # Reading is work for the processor: in a thread, so that the loop serves others meanwhile.
-        while chunk := await asyncio.to_thread(self._take, reading.records):
-            await self._process(chunk, is_last=False)
+        # Reading is work for the processor: in a thread, a chunk ahead of the database.
+        ahead = self._read_ahead(reading)
+        try:
+            while taken := await ahead:
+                ahead = self._read_ahead(reading)
+                self.plan.refused += taken.refused
+                self.plan.warnings += taken.warnings
+                self.late += taken.late
+                await self._process(taken.products, is_last=False)
+        finally:
+            await asyncio.wait((ahead,))
         ground = await self._late_ground()
         kept, refused = settle_barcodes(self.late, ground, self.memory)
         self.plan.refused += refused
@@ -200,49 +218,14 @@ class _Walk:
             for chunk in _chunks(waiting):
                 await self._process(chunk, is_last=True)
 
-    def _take(self, records: Iterator[Record]) -> list[ReadProduct]:
-        """The next chunk; empty at the end. Runs in a thread while nothing else uses ``self``."""
-        chunk: list[ReadProduct] = []
-        size = 0
-        for record in records:
-            match record:
-                case RefusedRow():
-                    self.plan.refused.append(
-                        Refusal(
-                            record.row_number,
-                            record.sku,
-                            record.reason_code,
-                            record.params,
-                            record.raw_row,
-                        )
-                    )
-                case RowWarning():
-                    self.plan.warnings.append(record)
-                case ReadProduct():
-                    now, later = self._claim(record)
-                    self.late += later
-                    chunk += now
-                    size += sum(len(read.draft.variants) for read in now)
-                    if size >= VARIANTS_PER_CHUNK:
-                        break
-        return chunk
-
-    def _claim(self, read: ReadProduct) -> tuple[list[ReadProduct], list[ReadProduct]]:
-        """What can be compared at once, and the bundles, which wait for their components."""
-        places: list[int] = []
-        for place, (draft, row_number) in enumerate(
-            zip(read.draft.variants, read.variant_rows, strict=True)
-        ):
-            fault = _fault_of_claim(self.memory.claims, draft, row_number)
-            if fault is None:
-                places.append(place)
-            else:
-                self.plan.refused.append(Refusal(row_number, draft.sku, fault.reason, fault.params))
-        claimed = read if len(places) == len(read.draft.variants) else part(read, places)
-        return _of_kind(claimed, is_bundle=False), _of_kind(claimed, is_bundle=True)
+    def _read_ahead(self, reading: CatalogReading) -> asyncio.Task[_Taken | None]:
+        return asyncio.create_task(
+            asyncio.to_thread(_take, reading.records, self.memory.claims), name="read a file"
+        )
 
     async def _process(self, chunk: Sequence[ReadProduct], *, is_last: bool) -> None:
         async with self.database.merchant(self.merchant_id) as unit:
+            await unit.run("catalog.plan_afresh")
             ground = await self._ground(unit, chunk)
             compared = compare(
                 chunk, ground, self.memory, currency=self.terms.currency, is_last=is_last
@@ -312,6 +295,49 @@ class _Walk:
             else:
                 plan.unchanged += 1
         self.done += len(compared.entries)
+
+
+def _take(records: Iterator[Record], claims: Claims) -> _Taken | None:
+    """The next chunk, None at the end. Nothing else touches the claims while bundles wait."""
+    taken = _Taken()
+    size = 0
+    for record in records:
+        match record:
+            case RefusedRow():
+                taken.refused.append(
+                    Refusal(
+                        record.row_number,
+                        record.sku,
+                        record.reason_code,
+                        record.params,
+                        record.raw_row,
+                    )
+                )
+            case RowWarning():
+                taken.warnings.append(record)
+            case ReadProduct():
+                claimed = _claimed(record, claims, taken)
+                taken.late += _of_kind(claimed, is_bundle=True)
+                now = _of_kind(claimed, is_bundle=False)
+                taken.products += now
+                size += sum(len(read.draft.variants) for read in now)
+        if size >= VARIANTS_PER_CHUNK:
+            break
+    return taken if taken != _Taken() else None
+
+
+def _claimed(read: ReadProduct, claims: Claims, taken: _Taken) -> ReadProduct:
+    """The product without variants whose SKU or barcode the file has already spoken for."""
+    places: list[int] = []
+    for place, (draft, row_number) in enumerate(
+        zip(read.draft.variants, read.variant_rows, strict=True)
+    ):
+        fault = _fault_of_claim(claims, draft, row_number)
+        if fault is None:
+            places.append(place)
+        else:
+            taken.refused.append(Refusal(row_number, draft.sku, fault.reason, fault.params))
+    return read if len(places) == len(read.draft.variants) else part(read, places)
 
 
 def _fault_of_claim(claims: Claims, draft: VariantDraft, row_number: int) -> Fault | None:

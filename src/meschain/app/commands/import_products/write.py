@@ -87,13 +87,16 @@ class Pen:
         if worded:
             await unit.run("catalog.put_contents", {**at, "rows": _rows(worded)})
         pictured = [
-            after
+            (before, after)
             for before, after in changed
             if after.image_urls != (before.image_urls if before else ())
         ]
         if pictured:
-            await unit.run("catalog.drop_product_media", {**at, "rows": _rows(pictured)})
-            await unit.run("catalog.put_product_media", {**at, "rows": _rows(pictured)})
+            had_some = [after for before, after in pictured if before and before.image_urls]
+            if had_some:
+                await unit.run("catalog.drop_product_media", {**at, "rows": _rows(had_some)})
+            rows = _rows(after for _, after in pictured)
+            await unit.run("catalog.put_product_media", {**at, "rows": rows})
 
     def _findable(self, product: ProductState) -> dict[str, object]:
         titles = product.titles
@@ -122,14 +125,18 @@ class Pen:
 
     async def _pictures(self, unit: UnitOfWork, changed: Sequence[Entry]) -> None:
         pictured = [
-            entry.after
+            (before, entry.after)
             for entry in changed
-            if entry.after.image_urls != (entry.before.state.image_urls if entry.before else ())
+            if entry.after.image_urls
+            != (before := entry.before.state.image_urls if entry.before else ())
         ]
         if pictured:
-            params: dict[str, object] = {"merchant": self.merchant_id, "rows": _rows(pictured)}
-            await unit.run("catalog.drop_variant_media", params)
-            await unit.run("catalog.put_variant_media", params)
+            key: dict[str, object] = {"merchant": self.merchant_id}
+            had_some = [after for before, after in pictured if before]
+            if had_some:
+                await unit.run("catalog.drop_variant_media", key | {"rows": _rows(had_some)})
+            rows = _rows(after for _, after in pictured)
+            await unit.run("catalog.put_variant_media", key | {"rows": rows})
 
     async def _bundles(
         self,
