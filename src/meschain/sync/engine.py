@@ -51,6 +51,7 @@ NET_S: Final = 2.0  # how often schedules and pauses are looked at
 PUBLISHING_S: Final = 60.0
 PUBLISHING_OPEN_S: Final = 10.0
 DRAIN_S: Final = 2.0
+ENDS_MAX: Final = 20
 TIDY_S: Final = 600.0
 TICKETS_KEPT_S: Final = 3 * 86_400
 EVENTS_KEPT_DAYS: Final = 30
@@ -148,13 +149,9 @@ class Engine:
             await self.lanes.drain(DRAIN_S)
         except _DATABASE_AWAY:
             log.warning("database is away while stopping; the next owner observes")
-        for task in self._tasks:
-            task.cancel()
         await self.tickets.stop()
-        await asyncio.gather(
-            *self._tasks,
-            *(task for served in self._served.values() for task in served.tasks),
-            return_exceptions=True,
+        await _end(
+            *self._tasks, *(task for served in self._served.values() for task in served.tasks)
         )
         try:
             await self._ownership.release()
@@ -292,9 +289,7 @@ class Engine:
             return
         served.account.is_dismissed = True
         self.lanes.dismiss(account_id)
-        for task in served.tasks:
-            task.cancel()
-        await asyncio.gather(*served.tasks, return_exceptions=True)
+        await _end(*served.tasks)
         log.warning("account is no longer served here", extra={"account": account_id})
 
     async def _keep_looking(self, account: ServedAccount) -> None:
@@ -404,3 +399,19 @@ class Engine:
             await self._ownership.let_go(account)
         elif state == "armed" != before:
             self.wakeups.add((account.account_id,))
+
+
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks until they have ended.
+
+    Once is not enough: before Python 3.12 a cancellation that meets the result of ``wait_for`` is
+    swallowed, and the connection pool waits that way.
+    """
+    pending = set(tasks)
+    for _ in range(ENDS_MAX):
+        if not pending:
+            return
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.2)
+    log.error("engine tasks do not end", extra={"tasks": [task.get_name() for task in pending]})

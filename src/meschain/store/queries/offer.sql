@@ -94,6 +94,7 @@ INSERT INTO offer_dirty AS o (merchant_id, account_id, listing_id, field, urgenc
 SELECT %(merchant)s, %(account)s, listing_id, field,
        CASE WHEN field = 2 THEN 2 WHEN quantity < shelf_quantity THEN 0 ELSE 3 END, 0, %(now_us)s
   FROM found
+ ORDER BY listing_id, field
 ON CONFLICT (merchant_id, account_id, field, listing_id) DO UPDATE SET not_before_us = 0
 RETURNING listing_id, field
 
@@ -130,7 +131,7 @@ SELECT %(merchant)s, %(account)s, x.listing_id, x.field,
    AND k.listing_id = x.listing_id
   LEFT JOIN offer_desired_quantity q ON x.field = 1 AND q.merchant_id = %(merchant)s
    AND q.account_id = %(account)s AND q.listing_id = x.listing_id
- ORDER BY x.field, x.listing_id
+ ORDER BY x.listing_id, x.field
 ON CONFLICT (merchant_id, account_id, field, listing_id) DO UPDATE
    SET reassert = true, not_before_us = 0
 

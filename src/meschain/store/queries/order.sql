@@ -1,6 +1,6 @@
 -- name: take
 -- Take in one observation of an order; see functions/02_order.sql.
-SELECT o_order_id, o_outcome, o_accounts, o_backorder
+SELECT o_order_id, o_outcome, o_accounts, o_backorder, o_is_unclear
   FROM take_order(%(merchant)s, %(account)s, %(order)s::jsonb, %(person)s, %(raw)s,
                   %(key_number)s, %(now)s, %(now_us)s)
 

@@ -26,3 +26,9 @@ RETURNING o.merchant_id, o.account_id
 -- name: release
 -- Give all leases back, so that another process takes over at once.
 UPDATE ownership SET owner = NULL, lease_until_us = 0 WHERE owner = %(owner)s
+
+-- name: let_go
+-- Give one lease back, if it still is ours.
+UPDATE ownership SET owner = NULL, lease_until_us = 0
+ WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND owner = %(owner)s
+   AND epoch = %(epoch)s

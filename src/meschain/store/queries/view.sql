@@ -80,7 +80,7 @@ SELECT v.sku, coalesce(c.title, '') AS title, v.currency, v.is_bundle, v.attribu
   ) c ON true
   LEFT JOIN LATERAL (
       SELECT sum(on_hand)::integer AS on_hand, sum(reserved)::integer AS reserved,
-             sum(greatest(0, on_hand - reserved - safety_stock))::integer AS available
+             greatest(0, sum(on_hand - reserved - safety_stock))::integer AS available
         FROM stock_level
        WHERE merchant_id = v.merchant_id AND variant_id = v.variant_id
   ) s ON true

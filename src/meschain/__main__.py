@@ -1,0 +1,5 @@
+"""``python -m meschain`` is ``meschain``."""
+
+from meschain.cli import main
+
+main()

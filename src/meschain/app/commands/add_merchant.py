@@ -1,0 +1,64 @@
+"""Add a merchant with the place where its goods lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from meschain.channel.clock import Clock
+    from meschain.store.unit_of_work import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMerchant:
+    """What is known of a merchant at the beginning; the location becomes the default one."""
+
+    name: str
+    country: str = "TR"
+    currency: str = "TRY"
+    time_zone: str = "Europe/Istanbul"
+    language: str = "tr"
+    location_code: str = "main"
+    location_name: str = "main"
+
+
+async def add_merchant(
+    database: Database, clock: Clock, merchant: NewMerchant, *, actor: str
+) -> int:
+    """Store it and return its id. Raises ``psycopg.errors.UniqueViolation``: the name is taken."""
+    now = clock.now()
+    # The id comes first: row-level security asks for whom the row is before it may be written.
+    async with database.engine() as unit:
+        row = await unit.row("merchant.next_id")
+    assert row is not None
+    merchant_id = int(row[0])
+    key: dict[str, object] = {"merchant": merchant_id, "now": now}
+    async with database.merchant(merchant_id) as unit:
+        await unit.run(
+            "merchant.add",
+            key
+            | {
+                "name": merchant.name,
+                "country": merchant.country,
+                "currency": merchant.currency,
+                "time_zone": merchant.time_zone,
+                "language": merchant.language,
+            },
+        )
+        await unit.run(
+            "merchant.add_location",
+            key | {"code": merchant.location_code, "name": merchant.location_name},
+        )
+        await unit.run(
+            "catalog.add_audit",
+            key
+            | {
+                "actor": actor,
+                "action": "merchant.add",
+                "facts": msgspec.json.encode({"name": merchant.name}).decode(),
+            },
+        )
+    return merchant_id

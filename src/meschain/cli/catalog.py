@@ -1,0 +1,350 @@
+"""The catalog in: products, mapping tables."""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from meschain.app.commands.import_products import ImportOptions, apply_import, plan_import
+from meschain.app.commands.mapping import (
+    MappingFileRefused,
+    apply_mapping,
+    export_mapping,
+    plan_mapping,
+    read_mapping,
+    write_mapping,
+)
+from meschain.cli.failure import Failure, Incomplete
+from meschain.cli.help import Exact, File, Group, Misused, OneOf, Whole, for_merchant, reports
+from meschain.cli.session import at_desk
+from meschain.domain.money import Money, Rounding
+from meschain.exchange import ReadingOptions, RefusedRow, read_catalog, write_refused
+from meschain.registry import marketplaces
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from meschain.app.commands.import_products import FieldChange, ImportPlan, Refusal
+    from meschain.app.commands.mapping import MappingPlan
+    from meschain.cli.session import Desk
+    from meschain.exchange import CatalogReading, VatPreview
+    from meschain.messages import Catalog, Param
+
+_SHOWN_MAX: Final = 20
+
+
+@click.group("import", cls=Group)
+def import_() -> None:
+    pass
+
+
+class _VatAnswer(click.ParamType[tuple[int, Decimal]]):
+    """``9=20``: goods of tax class 9 carry 20 % VAT."""
+
+    name = "class=percent"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        del param, ctx
+        return "CLASS=PERCENT"
+
+    def convert(
+        self,
+        value: str | tuple[int, Decimal],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[int, Decimal]:
+        if isinstance(value, tuple):
+            return value
+        tax_class, equals, percent = value.partition("=")
+        if not equals:
+            raise Misused("vat_answer", ctx, value=value)
+        return Whole().convert(tax_class, param, ctx), Exact().convert(percent, param, ctx)
+
+
+@import_.command("products")
+@click.argument("file", type=File())
+@click.option("--plan", "is_plan", is_flag=True)
+@click.option("--refused", type=File())
+@click.option("--vat", type=_VatAnswer(), multiple=True)
+@click.option("--location")
+@click.option("--currency")
+@click.option("--content-language", default="tr")
+@click.option("--decimal", "decimal_separator", type=OneOf(",", "."))
+@click.option("--table-prefix")
+@click.option("--shop-url")
+@click.option("--include-disabled", is_flag=True)
+@for_merchant
+@reports
+@at_desk
+async def products(
+    desk: Desk,
+    file: Path,
+    is_plan: bool,  # noqa: FBT001 – options of the command line
+    refused: Path | None,
+    vat: tuple[tuple[int, Decimal], ...],
+    location: str | None,
+    currency: str | None,
+    content_language: str,
+    decimal_separator: str | None,
+    table_prefix: str | None,
+    shop_url: str | None,
+    include_disabled: bool,  # noqa: FBT001
+) -> None:
+    options = ReadingOptions(
+        today=desk.hub.clock.now().date(),
+        currency=currency,
+        language=content_language,
+        vat_by_tax_class=dict(vat),
+        decimal_separator=decimal_separator,
+        known_skus=await _known_skus(desk),
+        shop_url=shop_url,
+        table_prefix=table_prefix,
+        include_disabled=include_disabled,
+    )
+    about = ImportOptions(
+        actor=desk.actor,
+        location=location,
+        file_name=file.name,
+        file_hash=_fingerprint(file),
+    )
+    desk.out.note("cli.import.reading", file=file.name)
+    reading: CatalogReading = read_catalog(file, options)
+    with desk.out.progress("cli.import.comparing" if is_plan else "cli.import.writing") as tick:
+        if is_plan:
+            plan = await plan_import(
+                desk.hub.database, desk.merchant_id, reading, about, on_progress=tick
+            )
+        else:
+            done = await apply_import(
+                desk.hub.database,
+                desk.hub.clock,
+                desk.merchant_id,
+                reading,
+                about,
+                on_progress=tick,
+            )
+            plan = done.plan
+    if refused is not None:
+        _write_refused(desk, refused, plan)
+    if not desk.out.document(_document(plan, desk.words, file, is_plan=is_plan)):
+        _say_import(desk, plan, is_plan=is_plan, refused=refused)
+    if plan.refused and not plan.variants:
+        raise Incomplete("import_refused", file=file.name, count=len(plan.refused))
+
+
+def _fingerprint(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").digest()
+
+
+async def _known_skus(desk: Desk) -> frozenset[str]:
+    """So that a set may name parts that an earlier file brought."""
+    async with desk.hub.database.merchant(desk.merchant_id) as unit:
+        rows = await unit.rows("stock.skus", {"merchant": desk.merchant_id})
+    return frozenset(str(row[0]) for row in rows)
+
+
+def _write_refused(desk: Desk, path: Path, plan: ImportPlan) -> None:
+    def render(reason: str, params: Mapping[str, str]) -> str:
+        return desk.words.text(reason, **_said(params, desk.words))
+
+    rows = [
+        # The catalog's reasons are no members of the reader's, but their texts are found alike.
+        RefusedRow(each.row_number, each.sku, each.reason, each.params, each.raw_row)  # type: ignore[arg-type]
+        for each in plan.refused
+    ]
+    write_refused(path, plan.form, rows, render)
+
+
+def _said(params: Mapping[str, str], words: Catalog) -> dict[str, str]:
+    """Parameters as the texts take them; the problem of a tax class is a text itself."""
+    said = dict(params)
+    if "problem" in said:
+        said["problem"] = words.text(f"vat.problem.{said['problem']}")
+    return said
+
+
+def _document(plan: ImportPlan, words: Catalog, file: Path, *, is_plan: bool) -> dict[str, object]:
+    def reason(key: str, params: Mapping[str, str]) -> str:
+        return words.text(key, **_said(params, words))
+
+    return {
+        "file": file.name,
+        "is_plan": is_plan,
+        "counts": plan.counts,
+        "form": plan.form,
+        "vat": plan.vat_previews,
+        "created": plan.created,
+        "updated": plan.updated,
+        "products_created": plan.products_created,
+        "products_updated": plan.products_updated,
+        "refused": [
+            {
+                "row_number": each.row_number,
+                "sku": each.sku,
+                "code": each.reason,
+                "reason": reason(each.reason, each.params),
+            }
+            for each in plan.refused
+        ],
+        "warnings": [
+            {
+                "row_number": each.row_number,
+                "sku": each.sku,
+                "code": each.reason_code,
+                "reason": reason(each.reason_code, each.params),
+            }
+            for each in plan.warnings
+        ],
+    }
+
+
+def _say_import(desk: Desk, plan: ImportPlan, *, is_plan: bool, refused: Path | None) -> None:
+    out, words = desk.out, desk.words
+    _say_vat(desk, plan.vat_previews)
+    for change in plan.updated[:_SHOWN_MAX]:
+        fields = ", ".join(_change(each) for each in change.changes)
+        out.say("cli.import.updated", sku=change.sku, row=change.row_number, fields=fields)
+    _more(desk, len(plan.updated))
+    for row in plan.refused[:_SHOWN_MAX]:
+        out.say(
+            "cli.import.refused",
+            style="red",
+            row=row.row_number,
+            sku=row.sku or "–",
+            reason=_reason(row, words),
+        )
+    _more(desk, len(plan.refused))
+    if plan.warnings:
+        out.say("cli.import.warnings", count=len(plan.warnings))
+        for warning in plan.warnings[:5]:
+            text = words.text(warning.reason_code, **_said(warning.params, words))
+            out.say(
+                "cli.import.warning",
+                row=warning.row_number,
+                sku=warning.sku or "–",
+                reason=text,
+            )
+    ended = "cli.import.planned" if is_plan else "cli.import.done"
+    out.line(words.text(ended, **plan.counts), style="bold")
+    if refused is not None and plan.refused:
+        out.say("cli.import.refused_file", file=str(refused))
+
+
+def _reason(row: Refusal, words: Catalog) -> str:
+    return words.text(row.reason, **_said(row.params, words))
+
+
+def _more(desk: Desk, count: int) -> None:
+    if count > _SHOWN_MAX:
+        desk.out.say("cli.more", count=count - _SHOWN_MAX)
+
+
+def _change(change: FieldChange) -> str:
+    def said(value: object) -> str:
+        text = "–" if value is None else str(value)
+        return text if len(text) <= 40 else text[:39] + "…"
+
+    return f"{change.field}: {said(change.before)} → {said(change.after)}"
+
+
+def _say_vat(desk: Desk, previews: tuple[VatPreview, ...]) -> None:
+    text = desk.words.text
+    for preview in previews:
+        about: dict[str, Param] = {
+            "id": preview.tax_class_id,
+            "title": preview.title,
+            "count": preview.product_count,
+        }
+        if preview.percent is None or preview.gross is None:
+            problem = text(f"vat.problem.{preview.problem}") if preview.problem else ""
+            desk.out.line(text("cli.import.vat_open", problem=problem, **about), style="red")
+            continue
+        net = Money.from_decimal(preview.net, preview.gross.currency, rounding=Rounding.HALF_UP)
+        shown = text("vat.preview", net=net, vat=preview.percent, gross=preview.gross)
+        desk.out.line(text("cli.import.vat", sum=shown, **about))
+
+
+# — mapping —
+
+
+@click.group("mapping", cls=Group)
+def mapping() -> None:
+    pass
+
+
+@mapping.command("import")
+@click.argument("file", type=File())
+@click.option("--plan", "is_plan", is_flag=True)
+@click.option("--replace", "replaces", is_flag=True)
+@for_merchant
+@reports
+@at_desk
+async def import_mapping(
+    desk: Desk,
+    file: Path,
+    is_plan: bool,  # noqa: FBT001 – options of the command line
+    replaces: bool,  # noqa: FBT001
+) -> None:
+    try:
+        reading = read_mapping(file, marketplaces().keys())
+    except MappingFileRefused as refused:
+        raise Failure("mapping_refused", missing=refused.missing) from refused
+    if is_plan:
+        plan = await plan_mapping(desk.hub.database, desk.merchant_id, reading, replaces=replaces)
+    else:
+        plan = await apply_mapping(
+            desk.hub.database,
+            desk.hub.clock,
+            desk.merchant_id,
+            reading,
+            actor=desk.actor,
+            file_name=file.name,
+            replaces=replaces,
+        )
+    refusals = [
+        {
+            "row_number": each.row_number,
+            "code": each.reason,
+            "reason": desk.words.text(each.reason, **each.params),
+        }
+        for each in plan.refused
+    ]
+    if not desk.out.document(
+        {"file": file.name, "is_plan": is_plan, "counts": plan.counts, "refused": refusals}
+    ):
+        _say_mapping(desk, plan, is_plan=is_plan)
+    if plan.refused and not plan.changes and not plan.unchanged:
+        raise Incomplete("import_refused", file=file.name, count=len(plan.refused))
+
+
+def _say_mapping(desk: Desk, plan: MappingPlan, *, is_plan: bool) -> None:
+    for each in plan.refused[:_SHOWN_MAX]:
+        desk.out.say(
+            "cli.import.refused",
+            style="red",
+            row=each.row_number,
+            sku=" ".join(each.cells[:4]),
+            reason=desk.words.text(each.reason, **each.params),
+        )
+    _more(desk, len(plan.refused))
+    ended = "cli.mapping.planned" if is_plan else "cli.mapping.done"
+    desk.out.line(desk.words.text(ended, **plan.counts), style="bold")
+
+
+@mapping.command("export")
+@click.argument("file", type=File())
+@click.option("--marketplace")
+@for_merchant
+@reports
+@at_desk
+async def export(desk: Desk, file: Path, marketplace: str | None) -> None:
+    names = None if marketplace is None else [marketplace]
+    rows = await export_mapping(desk.hub.database, desk.merchant_id, names)
+    write_mapping(file, rows)
+    if not desk.out.document({"file": str(file), "rows": len(rows)}):
+        desk.out.say("cli.mapping.exported", file=str(file), count=len(rows))

@@ -1,0 +1,168 @@
+"""Reaching the database: a server of one's own, the embedded one, or that of a running hub."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import psycopg
+
+from meschain.cli.failure import Failure
+from meschain.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from meschain.store.embedded.postmaster import Postmaster, server_url
+from meschain.store.embedded.server import DATABASE
+from meschain.store.migrate import migrate
+
+if TYPE_CHECKING:
+    from meschain.cli.output import Output
+    from meschain.settings import Settings
+
+_CONNECT_TIMEOUT_S: Final = 5
+_JOIN_S: Final = 15.0  # a hub that is just starting may have to make its database first
+_COMMANDS_END_S: Final = 10.0  # a hub that starts waits so long for commands to end
+_STOP_PATIENCE_S: Final = 1.0
+_POLL_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A database that answers, migrated. ``is_joined``: it belongs to a running hub."""
+
+    url: str
+    is_joined: bool = False
+
+
+class HubAddress(msgspec.Struct, frozen=True):
+    """Where a running hub is reached; lies in the data folder while it runs."""
+
+    url: str
+    pid: int
+
+
+@contextmanager
+def reached_by_command(settings: Settings, out: Output) -> Iterator[Reached]:
+    """For as long as a command needs it: DATABASE_URL, else the embedded server.
+
+    The embedded server belongs to whoever holds its folder's lock. Commands hold a second lock
+    beside it, shared: the one that started the server stops it only when the others are done.
+    """
+    if settings.database_url:
+        yield _own_server(settings.database_url)
+        return
+    settings.make_home()
+    users = os.open(settings.home / "commands.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        server = EmbeddedPostgres(settings.postgres_dir)
+        if not (_home_of_cluster(settings.postgres_dir) / "cluster").exists():
+            out.note("cli.database.creating")
+        url = _start_unless_held(server)
+        if url is None:
+            yield Reached(_join(settings), is_joined=True)
+            return
+        try:
+            migrate(url)
+            yield Reached(url)
+        finally:
+            fcntl.flock(users, fcntl.LOCK_EX)
+            server.stop(patience_s=_STOP_PATIENCE_S)
+    finally:
+        os.close(users)
+
+
+@contextmanager
+def reached_by_hub(settings: Settings, out: Output) -> Iterator[Reached]:
+    """For a hub, which owns the embedded server: a second hub on the folder is refused."""
+    if settings.database_url:
+        yield _own_server(settings.database_url)
+        return
+    settings.make_home()
+    server = EmbeddedPostgres(settings.postgres_dir)
+    url = _start(server, settings, out)
+    try:
+        migrate(url)
+        yield Reached(url)
+    finally:
+        server.stop(patience_s=_STOP_PATIENCE_S)
+
+
+def _start_unless_held(server: EmbeddedPostgres) -> str | None:
+    """The URL of the server, started; None: another process of ours has it."""
+    try:
+        return server.start()
+    except EmbeddedPostgresError as refused:
+        if refused.code != "pg.in_use":
+            raise
+        return None
+
+
+def _own_server(url: str) -> Reached:
+    # Asked once with a short patience: a pool would try for half a minute before it says so.
+    with psycopg.connect(url, connect_timeout=_CONNECT_TIMEOUT_S):
+        pass
+    migrate(url)
+    return Reached(url)
+
+
+def _start(server: EmbeddedPostgres, settings: Settings, out: Output) -> str:
+    until_s = time.monotonic() + _COMMANDS_END_S
+    is_told = False
+    while True:
+        try:
+            return server.start()
+        except EmbeddedPostgresError as refused:
+            is_waiting = refused.code == "pg.in_use" and _commands_run(settings)
+            if not is_waiting or time.monotonic() > until_s:
+                raise
+        if not is_told:
+            out.note("cli.database.waiting_for_commands")
+            is_told = True
+        time.sleep(_POLL_S)
+
+
+def _commands_run(settings: Settings) -> bool:
+    users = os.open(settings.home / "commands.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(users)
+    return False
+
+
+def _join(settings: Settings) -> str:
+    """The URL of the server that another process of ours has started."""
+    until_s = time.monotonic() + _JOIN_S
+    while time.monotonic() < until_s:
+        postmaster = Postmaster.read(_home_of_cluster(settings.postgres_dir) / "cluster")
+        if postmaster is not None and postmaster.is_ready and postmaster.answers():
+            url = server_url(postmaster.socket_dir, DATABASE)
+            if _is_migrated(url):
+                return url
+        time.sleep(_POLL_S)
+    raise Failure("hub_database_away")
+
+
+def _is_migrated(url: str) -> bool:
+    try:
+        with psycopg.connect(url, connect_timeout=_CONNECT_TIMEOUT_S) as connection:
+            connection.execute("SELECT 1 FROM hub")
+    except psycopg.Error:
+        return False  # its owner is about to make it
+    return True
+
+
+def _home_of_cluster(folder: Path) -> Path:
+    """Where the cluster lies: the server's user may not have been able to enter ``folder``."""
+    try:
+        return Path((folder / "location").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return folder

@@ -1,0 +1,111 @@
+"""What goes wrong as expected: a sentence that says what happened and what to do next."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from meschain.app.commands.import_products import LocationUnknown
+from meschain.app.queries.paging import CursorInvalid
+from meschain.channel.http import TransportLost
+from meschain.channel.transport import LiveHostRefused
+from meschain.exchange import FileRefused
+from meschain.registry import UnknownMarketplace, marketplaces
+from meschain.settings import SettingsInvalid
+from meschain.store.embedded import EmbeddedPostgresError
+from meschain.store.migrate import DatabaseNewerThanProgram, MigrationChanged
+from meschain.store.vault import VaultLocked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from meschain.messages import Catalog, Param
+
+_PREFIX: Final = "cli.failure."
+
+
+class Failure(Exception):
+    """Ends a command with the text ``cli.failure.<kind>`` and a status that is not 0."""
+
+    status: int = 1
+
+    def __init__(self, kind: str, **params: Param) -> None:
+        """``params`` are those of the text."""
+        super().__init__(kind)
+        self.kind = kind
+        self.params: Mapping[str, Param] = params
+
+
+class Incomplete(Failure):
+    """The command did its work, and part of it was refused; what was, has been said."""
+
+
+def explain(defect: BaseException, catalog: Catalog) -> str | None:
+    """The sentence for what may be expected to go wrong; None: a defect of ours."""
+    match defect:
+        case Failure():
+            return catalog.text(_PREFIX + defect.kind, **defect.params)
+        case FileRefused():
+            return catalog.text(defect.reason, **defect.params)
+        case EmbeddedPostgresError():
+            said = {name: str(value) for name, value in defect.params.items()}
+            return catalog.text(defect.code, **said)
+        case OSError(errno=errno.EADDRINUSE):
+            return catalog.text(_PREFIX + "no_free_port", words=_first_line(defect))
+        case BaseExceptionGroup():
+            return next(filter(None, (explain(each, catalog) for each in defect.exceptions)), None)
+    for expected, kind, params in _EXPECTED:
+        if isinstance(defect, expected):
+            return catalog.text(_PREFIX + kind, **params(defect))
+    return None
+
+
+def _first_line(defect: BaseException) -> str:
+    lines = str(defect).strip().splitlines()
+    return lines[0] if lines else type(defect).__name__
+
+
+def _nothing(_: BaseException) -> dict[str, Param]:
+    return {}
+
+
+def _words(defect: BaseException) -> dict[str, Param]:
+    return {"words": _first_line(defect)}
+
+
+def _marketplace(defect: BaseException) -> dict[str, Param]:
+    return {"name": str(defect.args[0]), "known": ", ".join(sorted(marketplaces()))}
+
+
+def _code(defect: BaseException) -> dict[str, Param]:
+    return {"code": str(defect.args[0] if defect.args else "")}
+
+
+def _file(defect: BaseException) -> dict[str, Param]:
+    assert isinstance(defect, OSError)
+    return {"file": str(defect.filename or "–"), "words": defect.strerror or str(defect)}
+
+
+_Params = Callable[[BaseException], "dict[str, Param]"]
+# The first that fits counts: what is particular stands before what is general.
+_EXPECTED: Final[tuple[tuple[type[BaseException], str, _Params], ...]] = (
+    (UnknownMarketplace, "marketplace_unknown", _marketplace),
+    (LocationUnknown, "location_unknown", _code),
+    (psycopg.errors.InsufficientPrivilege, "database_privilege", _words),
+    (psycopg.OperationalError, "database_away", _words),
+    (psycopg.InterfaceError, "database_away", _words),
+    (PoolTimeout, "database_away", _words),
+    (VaultLocked, "vault_locked", _nothing),
+    (DatabaseNewerThanProgram, "database_newer", _words),
+    (MigrationChanged, "migration_changed", lambda defect: {"name": str(defect)}),
+    (LiveHostRefused, "live_refused", _words),
+    (TransportLost, "transport_lost", _words),
+    (SettingsInvalid, "settings_invalid", _words),
+    (CursorInvalid, "cursor_invalid", _nothing),
+    (FileNotFoundError, "file_missing", _file),
+    (OSError, "file_unusable", _file),
+)

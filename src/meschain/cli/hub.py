@@ -1,0 +1,150 @@
+"""Running things: the hub, a worker, the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+import uvloop
+
+from meschain.cli.database import HubAddress, Reached, reached_by_hub
+from meschain.cli.failure import Failure
+from meschain.cli.help import Command, Exact, Pair, Whole, reports, session_of
+from meschain.cli.session import Session, find_merchant, opened_hub, read_merchants
+from meschain.registry import marketplaces
+from meschain.sandbox.demand import DemandSettings
+from meschain.sandbox.economy import EconomySettings
+from meschain.sandbox.host import PORT_DEFAULT, SandboxHost, run_sandbox
+from meschain.server import PORT_USUAL, serve
+from meschain.worker import run_worker, until_stopped
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+    from pathlib import Path
+
+
+@click.command("up", cls=Command)
+@click.option("--port", type=Whole(0, 65_535), default=PORT_USUAL)
+@click.option("--merchant")
+@reports
+@click.pass_context
+def up(ctx: click.Context, port: int, merchant: str | None) -> None:
+    session = session_of(ctx)
+    session.out.note("cli.up.database")
+    with reached_by_hub(session.settings, session.out) as reached:
+        uvloop.run(_up(session, reached, port, merchant))
+    session.out.note("cli.up.stopped")
+
+
+async def _up(session: Session, reached: Reached, port: int, merchant: str | None) -> None:
+    merchants = await read_merchants(reached.url)
+    merchant_id = (
+        (await find_merchant(reached.url, merchant)).merchant_id
+        if merchant is not None or len(merchants) == 1
+        else None
+    )
+    async with until_stopped() as stopping, opened_hub(session, reached) as hub:
+        session.out.note("cli.up.engine")
+        await hub.engine.start()
+        server = None
+        try:
+            server = await serve(hub, port, merchant_id=merchant_id)
+            with _address(session.settings.address_file, HubAddress(server.url, os.getpid())):
+                served = len(hub.engine.accounts)
+                if not session.out.document(
+                    {"url": server.url, "accounts_served": served, "pid": os.getpid()}
+                ):
+                    session.out.say("cli.up.ready", url=server.url, count=served)
+                if not merchants:
+                    session.out.note("cli.up.no_merchant")
+                await stopping.wait()
+                session.out.note("cli.up.stopping")
+        finally:
+            # Beside each other, so that the whole stays within 3 s: a webhook that comes now is
+            # recorded, and taken in after the next start.
+            ends = [hub.engine.stop()] + ([server.stop()] if server else [])
+            await asyncio.gather(*ends)
+
+
+@contextlib.contextmanager
+def _address(path: Path, address: HubAddress) -> Iterator[None]:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.encode(address))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@click.command("worker", cls=Command)
+@click.pass_context
+def worker(ctx: click.Context) -> None:
+    session = session_of(ctx)
+    if not session.settings.database_url:
+        raise Failure("worker_needs_server")
+    with reached_by_hub(session.settings, session.out) as reached:
+        uvloop.run(_work(session, reached))
+    session.out.note("cli.up.stopped")
+
+
+async def _work(session: Session, reached: Reached) -> None:
+    async with until_stopped() as stopping, opened_hub(session, reached) as hub:
+        session.out.note("cli.worker.ready", pid=os.getpid())
+        await run_worker(hub, stopping)
+
+
+@click.command("sandbox", cls=Command)
+@click.option("--port", type=Whole(0, 65_535), default=PORT_DEFAULT)
+@click.option("--seed", type=Whole(), default=1)
+@click.option("--orders-per-minute", type=Exact())
+@click.option("--accounts", type=Whole(1, 1_000), default=1)
+@click.option("--marketplace", "names", multiple=True)
+@click.option("--tier", type=Pair(), multiple=True)
+@click.option("--setting", type=Pair(), multiple=True)
+@click.option("--time-factor", type=Exact())
+@reports
+@click.pass_context
+def sandbox(
+    ctx: click.Context,
+    port: int,
+    seed: int,
+    orders_per_minute: Decimal | None,
+    accounts: int,
+    names: tuple[str, ...],
+    tier: tuple[tuple[str, str], ...],
+    setting: tuple[tuple[str, str], ...],
+    time_factor: Decimal | None,
+) -> None:
+    session = session_of(ctx)
+    known = marketplaces()
+    for name in (*names, *(name for name, _ in tier), *(key.split(".")[0] for key, _ in setting)):
+        if name not in known:
+            raise Failure("marketplace_unknown", name=name, known=", ".join(sorted(known)))
+    demand = DemandSettings(
+        is_on=orders_per_minute is not None,
+        orders_per_minute=None if orders_per_minute is None else float(orders_per_minute),
+    )
+    economy = EconomySettings(factor=float(time_factor or 1), demand=demand)
+    settings: dict[str, dict[str, str]] = {}
+    for key, value in setting:
+        name, _, rest = key.partition(".")
+        settings.setdefault(name, {})[rest] = value
+    try:
+        host = SandboxHost(
+            {name: known[name].facade_factory() for name in names or known},
+            seed=seed,
+            settings=settings,
+            economy=economy,
+            accounts_per_marketplace=accounts,
+            tier=dict(tier),
+            port=port,
+        )
+    except ValueError as wrong:
+        raise Failure("sandbox_setting", words=str(wrong)) from wrong
+    session.out.note("cli.sandbox.note")
+    asyncio.run(run_sandbox(host, as_json=session.out.as_json))

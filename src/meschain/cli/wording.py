@@ -1,0 +1,30 @@
+"""Values as several commands print them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from meschain.app.queries.health import Percentiles
+    from meschain.cli.output import Output
+
+
+def quantities(out: Output, *units: int | None) -> tuple[str, ...]:
+    """Units, or a dash for what nobody knows."""
+    return tuple(out.number(each) for each in units)
+
+
+def ages(out: Output, at: datetime | None, now: datetime) -> str:
+    """``4 minutes ago``, or a dash."""
+    return "–" if at is None else out.age(at, now)
+
+
+def milliseconds(out: Output, times: Percentiles | None) -> str:
+    """``57 / 240 ms``: median and 99th percentile; a dash where nothing was measured."""
+    if times is None or times.p50_ms is None or times.p99_ms is None:
+        return "–"
+    return out.catalog.text(
+        "cli.milliseconds", median=round(times.p50_ms), highest=round(times.p99_ms)
+    )

@@ -1,0 +1,102 @@
+"""What a process of the hub is told by its environment and its settings file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+_FILE: Final = "settings.toml"
+
+
+class SettingsInvalid(ValueError):
+    """The settings file or a variable of the environment cannot be understood."""
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``settings.toml`` in the data folder; every line of it may be left out."""
+
+    database_url: str | None = None
+    language: str | None = None
+    log_level: str | None = None
+    public_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the hub keeps what, and how it speaks.
+
+    ``home``: the data folder. ``database_url`` None: the embedded PostgreSQL. ``public_url``: under
+    which marketplaces reach this hub's webhooks. ``loopback_only``: live hosts are refused before
+    anything is sent, as tests and the demo want it.
+    """
+
+    home: Path
+    database_url: str | None = None
+    language: str | None = None
+    log_level: str = "warning"
+    public_url: str | None = None
+    loopback_only: bool = False
+
+    @property
+    def master_key(self) -> Path:
+        """The file that opens every sealed record; outside the database on purpose."""
+        return self.home / "master.key"
+
+    @property
+    def postgres_dir(self) -> Path:
+        """The embedded server's folder."""
+        return self.home / "postgres"
+
+    @property
+    def address_file(self) -> Path:
+        """Where a running hub says how it is reached."""
+        return self.home / "hub.json"
+
+    def make_home(self) -> None:
+        """Make the data folder, readable by us only, when it is absent."""
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Environment first, then the file, then defaults. Raises SettingsInvalid."""
+        env = os.environ if environment is None else environment
+        home = _home(env)
+        file = _read(home / _FILE)
+        level = (env.get("MESCHAIN_LOG_LEVEL") or file.log_level or "warning").lower()
+        if level not in LOG_LEVELS:
+            raise SettingsInvalid(f"log level {level!r}: one of {', '.join(LOG_LEVELS)}")
+        return cls(
+            home=home,
+            database_url=env.get("DATABASE_URL") or file.database_url,
+            # The locale of the environment comes last, in messages.language_of_environment.
+            language=env.get("MESCHAIN_LANG") or file.language,
+            log_level=level,
+            public_url=env.get("MESCHAIN_PUBLIC_URL") or file.public_url,
+            loopback_only=env.get("MESCHAIN_LOOPBACK_ONLY", "") not in {"", "0"},
+        )
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    given = env.get("MESCHAIN_HOME")
+    if given:
+        return Path(given).expanduser().absolute()
+    shared = env.get("XDG_DATA_HOME")
+    base = Path(shared) if shared else Path(env.get("HOME") or "~").expanduser() / ".local/share"
+    return (base / "meschain").absolute()
+
+
+def _read(path: Path) -> _File:
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=_File)
+    except FileNotFoundError:
+        return _File()
+    except (msgspec.MsgspecError, OSError) as wrong:
+        raise SettingsInvalid(f"{path}: {wrong}") from wrong

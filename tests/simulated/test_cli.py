@@ -1,0 +1,541 @@
+"""The real commands against a real database and simulated marketplaces."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import click
+import pytest
+import pytest_asyncio
+from click.testing import CliRunner
+
+from meschain.cli.tree import root
+from meschain.messages import LANGUAGES, Catalog
+from meschain.registry import marketplaces
+from meschain.sandbox.facade import AccountLine
+from meschain.sandbox.faults import Fault
+from meschain.sandbox.host import SandboxHost
+from meschain.sandbox.world import Shelf, ShelfState, Shop
+from meschain.store.embedded import EmbeddedPostgres
+
+Value: TypeAlias = "str | int | bool | list[Value] | dict[str, Value] | None"
+DATA = Path(__file__).parent.parent / "data"
+CATALOG = """\
+model_code;sku;barcode;brand;category;title;list_price;sale_price;quantity;vat_percent;desi
+KZK-1042;KZK-1042-M;8690000000012;Kaya;Giyim > Kazak;Kazak;1499,90;1249,90;5;20;2
+KZK-1042;KZK-1042-L;8690000000029;Kaya;Giyim > Kazak;Kazak;1499,90;1249,90;7;20;2
+TRK-7;TRK-7;TRKX1;Kaya;Giyim > Tişört;Tişört;399,90;349,90;20;10;1
+BAD;BAD;8,68E+12;Kaya;Giyim;Bozuk;10,00;5,00;1;20;1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command printed and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Value]:
+        """The one JSON document on standard output."""
+        read: dict[str, Value] = json.loads(self.out)
+        return read
+
+
+class Shell:
+    """Runs commands in a thread, so that the sandbox lives on in this one."""
+
+    async def __call__(self, *words: str, status: int = 0, given: str = "") -> Said:
+        result = await asyncio.to_thread(CliRunner().invoke, root, words, input=given)
+        said = Said(result.exit_code, result.stdout, result.stderr)
+        assert "Traceback" not in said.out + said.err, said.err
+        assert said.status == status, f"{words}: {said.out}\n{said.err}"
+        return said
+
+
+def items(value: Value) -> list[dict[str, Value]]:
+    assert isinstance(value, list)
+    return [each for each in value if isinstance(each, dict)]
+
+
+@pytest.fixture
+def shell(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MESCHAIN_LANG", "en")
+    monkeypatch.setenv("MESCHAIN_LOOPBACK_ONLY", "1")
+    # The log belongs to the test run here.
+    monkeypatch.setattr("meschain.cli.tree.configure_logging", lambda level: level)
+    return Shell()
+
+
+@pytest_asyncio.fixture
+async def sandbox() -> AsyncIterator[SandboxHost]:
+    """Both marketplaces, in whose shops two of our SKUs stand, one otherwise than with us."""
+    host = SandboxHost(
+        {name: market.facade_factory() for name, market in marketplaces().items()},
+        port=0,
+        settings={
+            "trendyol": {"apply_ms_min": "5", "apply_ms_max": "20"},
+            "n11": {"hold_s_max": "0.2"},  # how long an answer that never comes is held
+        },
+    )
+    async with host:
+        for shop in host.world.shops:
+            for code, barcode, quantity, sale in (
+                ("KZK-1042-M", "8690000000012", 9, 124_990),
+                ("KZK-1042-L", "8690000000029", 7, 99_990),
+                ("THEIRS", "X-1", 1, 100),
+            ):
+                key = code if shop.facts.get("shelf_key") == "stock_code" else barcode
+                shelf = Shelf(key, barcode, code, code, quantity, 149_990, sale, 20)
+                host.world.add_shelf(shop, shelf)
+                host.world.set_state(shop, shelf, ShelfState.ON_SALE)
+        yield host
+
+
+def line_of(host: SandboxHost, marketplace: str) -> AccountLine:
+    return next(line for line in host.accounts if line.marketplace == marketplace)
+
+
+def shop_of(host: SandboxHost, marketplace: str) -> Shop:
+    shop = host.world.shop(marketplace, line_of(host, marketplace).seller_id)
+    assert shop is not None
+    return shop
+
+
+def shelf_of(host: SandboxHost, marketplace: str, code: str) -> Shelf:
+    shelves = shop_of(host, marketplace).shelves.values()
+    return next(shelf for shelf in shelves if shelf.stock_code == code)
+
+
+@pytest.fixture
+def accounts_file(sandbox: SandboxHost, tmp_path: Path) -> Path:
+    """What ``meschain sandbox --json`` prints."""
+    file = tmp_path / "accounts.json"
+    lines = [json.dumps(asdict(line)) for line in sandbox.accounts]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return file
+
+
+@pytest_asyncio.fixture
+async def shop(shell: Shell, tmp_path: Path, accounts_file: Path) -> Shell:
+    """A merchant with a catalog and both accounts connected, read-only."""
+    catalog = tmp_path / "katalog.csv"
+    catalog.write_text(CATALOG, encoding="utf-8")
+    await shell("merchant", "add", "Kaya Tekstil")
+    await shell("import", "products", str(catalog))
+    for name in ("trendyol", "n11"):
+        await shell("account", "add", name, "--credentials-file", str(accounts_file))
+    return shell
+
+
+# — help and language —
+
+
+def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from leaves(below, (*path, name))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_every_command_explains_itself_in_every_language_with_an_example(
+    shell: Shell, language: str
+) -> None:
+    paths = list(leaves(root))
+    assert len(paths) > 50
+    words = Catalog.load(language)
+    for path in paths:
+        said = await shell(*path, "--help", "--language", language)
+        assert words.text("cli.help.usage") in said.out, path
+        text = words.text(".".join(("cli", *path)))
+        assert text.split("\n")[0][:40] in said.out, path
+        if words.text("cli.help.commands") not in said.out:
+            assert f" meschain {' '.join(path)}" in said.out, f"{path} has no example"
+
+
+async def test_mistakes_in_typing_are_explained_in_the_readers_language(shell: Shell) -> None:
+    for words, said in (
+        (("stok",), "“stok” diye bir komut yok"),
+        (("stock", "set", "A"), "“UNITS” eksik"),
+        (("stock", "set", "A", "viel"), "bir tam sayı değil"),
+        (("plan", "--limit"), "bir değer ister"),
+        (("plan", "--nicht"), "diye bir seçenek yok"),
+        (("plan", "a", "b"), "Fazla değer verildi: b"),
+    ):
+        told = await shell("--language", "tr", *words, status=2)
+        assert said in told.err
+        assert told.out == ""
+
+
+# — connecting —
+
+
+async def test_credentials_are_tried_before_they_are_saved_and_never_shown(
+    shell: Shell, sandbox: SandboxHost, accounts_file: Path, tmp_path: Path
+) -> None:
+    await shell("merchant", "add", "Kaya Tekstil")
+    line = line_of(sandbox, "trendyol")
+    wrong = tmp_path / "wrong.json"
+    given = asdict(line) | {"credentials": {**line.credentials, "api_secret": "not-the-secret"}}
+    wrong.write_text(json.dumps(given), encoding="utf-8")
+    refused = await shell("account", "add", "trendyol", "--credentials-file", str(wrong), status=1)
+    assert "nothing was saved" in refused.err
+    assert (await shell("account", "list", "--json")).document["accounts"] == []
+
+    added = await shell(
+        "account", "add", "trendyol", "--credentials-file", str(accounts_file), "--json"
+    )
+    assert added.document["state"] == "read_only"
+    taken = await shell(
+        "account", "add", "trendyol", "--credentials-file", str(accounts_file), status=1
+    )
+    assert "--name" in taken.err
+    shown = await shell("account", "show", "trendyol")
+    everything = "".join(s.out + s.err for s in (refused, added, taken, shown))
+    for name, value in line.credentials.items():
+        if name != "seller_id":
+            assert value not in everything
+    assert "not-the-secret" not in everything
+
+
+async def test_no_option_takes_a_credential(shell: Shell) -> None:
+    names = {c.name for market in marketplaces().values() for c in market.manifest.credentials}
+    for path in leaves(root):
+        command: click.Command = root
+        for name in path:
+            assert isinstance(command, click.Group)
+            below = command.get_command(click.Context(command), name)
+            assert below is not None
+            command = below
+        options = {option.strip("-").replace("-", "_") for p in command.params for option in p.opts}
+        assert not options & (names | {"password", "secret", "credential", "credentials"}), path
+    await shell("account", "add", "n11", "--app-secret", "x", status=2)
+
+
+async def test_credentials_come_from_the_environment_and_live_must_be_typed(
+    shell: Shell, sandbox: SandboxHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shell("merchant", "add", "Kaya Tekstil")
+    line = line_of(sandbox, "n11")
+    missing = await shell("account", "add", "n11", "--base-url", "api=http://127.0.0.1:9", status=1)
+    assert "MESCHAIN_CREDENTIAL_APP_KEY" in missing.err
+    for name, value in line.credentials.items():
+        monkeypatch.setenv(f"MESCHAIN_CREDENTIAL_{name.upper()}", value)
+    live = marketplaces()["n11"].manifest.hosts["live"]["api"]
+    not_typed = await shell("account", "add", "n11", "--base-url", f"api={live}", status=1)
+    assert "--live" in not_typed.err
+    nowhere = await shell("account", "add", "n11", status=1)
+    assert "meschain sandbox --json" in nowhere.err
+    refused = await shell("account", "add", "n11", "--live", status=1)
+    assert "Only this machine" in refused.err
+    url = f"api={line.base_urls['api']}"
+    await shell("account", "add", "n11", "--name", "kaya", "--base-url", url)
+    assert [each["name"] for each in items((await shell("account", "list", "--json")).document
+                                           ["accounts"])] == ["kaya"]  # fmt: skip
+
+
+# — the catalog —
+
+
+async def test_an_import_is_planned_first_and_a_bad_row_blocks_nothing(
+    shell: Shell, tmp_path: Path
+) -> None:
+    await shell("merchant", "add", "Kaya Tekstil")
+    catalog, refused = tmp_path / "katalog.csv", tmp_path / "refused.csv"
+    catalog.write_text(CATALOG, encoding="utf-8")
+    planned = (await shell("import", "products", str(catalog), "--plan", "--json")).document
+    counts = planned["counts"]
+    assert isinstance(counts, dict)
+    assert (counts["variants_created"], counts["refused"]) == (3, 1)
+    assert (await shell("stock", "list", "--json")).document["levels"] == []
+
+    said = await shell("import", "products", str(catalog), "--refused", str(refused))
+    assert "row 5  BAD" in said.out
+    assert "8,68E+12" in refused.read_text(encoding="utf-8-sig")
+    again = await shell("import", "products", str(catalog), "--language", "tr")
+    assert "3 aynı kalan" in again.out
+    missing = await shell("import", "products", "nowhere.csv", status=1)
+    assert "There is no file nowhere.csv" in missing.err
+
+
+async def test_net_prices_of_a_dump_are_shown_with_their_vat(shell: Shell) -> None:
+    await shell("merchant", "add", "Kaya Tekstil")
+    dump = str(DATA / "opencart3.sql")
+    turkish = await shell("import", "products", dump, "--plan", "--language", "tr")
+    assert "net 100,00 TL + KDV %20 = 120,00 TL" in turkish.out
+    english = await shell("import", "products", dump, "--plan")
+    assert "net TRY 100.00 + VAT 20% = TRY 120.00" in english.out
+
+
+# — plan, arm, run, why —
+
+
+async def test_arming_stops_until_the_counts_are_confirmed_and_then_shelves_follow(
+    shop: Shell, sandbox: SandboxHost
+) -> None:
+    await shop("stock", "set", "KZK-1042-L", "0")
+    plan = (await shop("plan", "n11", "--json")).document
+    rows = {(row["sku"], row["field"]): row for row in items(plan["rows"])}
+    row = rows["KZK-1042-M", "quantity"]
+    assert (row["quantity_shown"], row["quantity_desired"]) == (9, 5)
+    assert row["verdict"] == "read_only"
+    said = await shop("plan", "n11", "--language", "tr")
+    assert "1.249,90 TL" in said.out
+    assert "salt okunur" in said.out
+
+    stopped = await shop("account", "arm", "n11", "--json", status=1)
+    assert stopped.document["exceeded"] == ["to_zero", "price_jumps"]
+    assert "--confirm-zero 1 --confirm-price-change 1" in stopped.err
+    assert shelf_of(sandbox, "n11", "KZK-1042-M").quantity == 9
+    confirmed = ("--confirm-zero", "1", "--confirm-price-change", "1")
+    await shop("account", "arm", "n11", *confirmed)
+    armed = await shop("account", "arm", "n11", *confirmed, status=1)
+    assert "armed already" in armed.err
+
+    await shop("sync", "pause", "n11")
+    paused = (await shop("plan", "n11", "--json")).document
+    assert {row["verdict"] for row in items(paused["rows"])} == {"paused"}
+    await shop("sync", "resume", "n11")
+    ran = (await shop("sync", "run", "n11", "--timeout", "30", "--json")).document
+    assert ran["is_done"] is True
+    shelves = [shelf_of(sandbox, "n11", code) for code in ("KZK-1042-M", "KZK-1042-L")]
+    assert [(s.quantity, s.sale_minor) for s in shelves] == [(5, 124_990), (0, 124_990)]
+    assert "Every shelf shows what it should" in (await shop("plan", "n11")).out
+
+    audited = (await shop("audit", "n11", "--json")).document
+    assert (audited["consistency_bps"], audited["checked"]) == (10_000, 2)
+    sandbox.world.set_offer(shop_of(sandbox, "n11"), shelves[0], quantity=77, cause="panel")
+    drifted = await shop("audit", "n11", "--json", status=1)
+    [drift] = items(drifted.document["drift"])
+    assert (drift["shown_quantity"], drift["wanted_quantity"]) == (77, 5)
+    assert "--repair" in drifted.err
+    await shop("audit", "n11", "--repair")
+    status = (await shop("sync", "status", "--json")).document
+    assert status["is_measured"] is False
+
+
+async def test_an_order_is_read_packed_and_labelled_and_every_number_explains_itself(
+    shop: Shell, sandbox: SandboxHost, tmp_path: Path
+) -> None:
+    await shop("account", "arm", "trendyol", "--confirm-price-change", "1")
+    people = sandbox.economy.people
+    for marketplace in ("trendyol", "n11"):
+        shelf = shelf_of(sandbox, marketplace, "KZK-1042-M")
+        basket = {shelf.key: 2 if marketplace == "trendyol" else 1}
+        sandbox.world.place_order(shop_of(sandbox, marketplace), basket, people.person(1))
+    await shop("sync", "run", "--timeout", "30")
+    orders = items((await shop("order", "list", "--json")).document["items"])
+    number = {str(order["account_name"]): str(order["external_id"]) for order in orders}
+    assert set(number) == {"trendyol", "n11"}
+    assert "2 × KZK-1042-M" in (await shop("order", "list", "--account", "trendyol")).out
+
+    why = (await shop("why", "KZK-1042-M", "trendyol", "--json")).document
+    assert (why["available"], why["quantity_desired"], why["quantity_recomputed"]) == (2, 2, 2)
+    assert why["agrees"] is True
+    assert why["ledger_agrees"] is True
+    assert why["quantity_shown"] == shelf_of(sandbox, "trendyol", "KZK-1042-M").quantity == 2
+    said = await shop("why", "KZK-1042-M", "trendyol", "--language", "tr")
+    assert "elde 5 − ayrılmış 3 − güvenlik stoğu 0 = kullanılabilir 2" in said.out
+    assert f"trendyol siparişi {number['trendyol']}" in said.out
+    assert "1.249,90 TL" in said.out
+
+    picked = (await shop("order", "pick", number["trendyol"], "--json")).document
+    assert picked["is_taken"] is True
+    [package] = items(picked["packages"])
+    assert (package["state"], package["wanted_state"]) == ("picking", None)
+    invoiced = await shop(
+        "order", "invoice", number["trendyol"], "--invoice-number", "KAY2026000000001"
+    )
+    assert "invoiced" in invoiced.out
+    lacking = await shop("order", "invoice", number["n11"], status=1)
+    assert "N11 has no invoiced status" in lacking.out
+    back = await shop("order", "pick", number["trendyol"], status=1)
+    assert "cannot become" in back.err
+    person = await shop("order", "show", number["n11"], "--person")
+    assert "buyer" in person.out
+
+    label = tmp_path / "label.pdf"
+    await shop("order", "label", number["n11"], str(label))
+    assert label.read_bytes().startswith(b"%PDF")
+    wrong = await shop("order", "label", number["n11"], str(tmp_path / "label.png"), status=1)
+    assert ".pdf or .zpl" in wrong.err
+
+
+async def test_a_lost_answer_is_followed_by_a_look(shop: Shell, sandbox: SandboxHost) -> None:
+    """Whether the marketplace applied it or not, what stands there is read and told."""
+    shelf = shelf_of(sandbox, "n11", "KZK-1042-M")
+    person = sandbox.economy.people.person(2)
+    sandbox.world.place_order(shop_of(sandbox, "n11"), {shelf.key: 1}, person)
+    await shop("sync", "run", "n11", "--timeout", "30")
+    [order] = items((await shop("order", "list", "--json")).document["items"])
+    number = str(order["external_id"])
+    sandbox.economy.faults.force(Fault.RESET, count=1, marketplace="n11")
+    lost = await shop("order", "pick", number, status=1)
+    assert "No answer" in lost.out
+    assert "now: to be packed" in lost.out
+    sandbox.economy.faults.force(Fault.TIMEOUT_AFTER_APPLYING, count=1, marketplace="n11")
+    applied = await shop("order", "pick", number)
+    assert "No answer" in applied.out
+    assert "now: being packed" in applied.out
+
+
+async def test_an_unknown_sku_is_linked_later_and_reserved_from_then_on(
+    shop: Shell, sandbox: SandboxHost
+) -> None:
+    shelf = shelf_of(sandbox, "n11", "THEIRS")
+    person = sandbox.economy.people.person(3)
+    sandbox.world.place_order(shop_of(sandbox, "n11"), {shelf.key: 1}, person)
+    await shop("sync", "run", "n11", "--timeout", "30")
+    [order] = items((await shop("order", "list", "--json")).document["items"])
+    number = str(order["external_id"])
+    assert "unknown" in (await shop("order", "show", number)).out
+    await shop("order", "link-line", number, "THEIRS", "NOPE", status=1)
+    await shop("order", "link-line", number, "THEIRS", "TRK-7")
+    again = await shop("order", "link-line", number, "THEIRS", "TRK-7", status=1)
+    assert "no line of an unknown SKU" in again.err
+    levels = items((await shop("stock", "list", "--search", "TRK", "--json")).document["levels"])
+    assert [(level["on_hand"], level["reserved"]) for level in levels] == [(20, 1)]
+
+
+# — stock and prices —
+
+
+async def test_stock_and_prices_by_hand_are_booked_and_explained(
+    shop: Shell, tmp_path: Path
+) -> None:
+    await shop("stock", "receive", "TRK-7", "5", "--reason", "iade")
+    counted = (await shop("stock", "set", "TRK-7", "22", "--json")).document
+    assert (counted["on_hand_before"], counted["on_hand"], counted["delta"]) == (25, 22, -3)
+    await shop("stock", "safety", "TRK-7", "2")
+    ledger = items((await shop("stock", "ledger", "TRK-7", "--json")).document["movements"])
+    assert [(m["kind"], m["on_hand_delta"]) for m in ledger] == [
+        ("adjustment", -3),
+        ("receipt", 5),
+        ("receipt", 20),
+    ]
+    unknown = await shop("stock", "set", "NOPE", "1", status=1)
+    assert "The catalog does not hold: NOPE" in unknown.err
+
+    prices = tmp_path / "prices.csv"
+    prices.write_text(
+        "sku;list_price;sale_price\nTRK-7;499,90;449,90\nNOPE;1;1\nKZK-1042-M;;9999,00\n",
+        encoding="utf-8",
+    )
+    planned = (await shop("price", "set", "--file", str(prices), "--plan", "--json")).document
+    [change] = items(planned["changed"])
+    assert (change["sale_before_minor"], change["sale_minor"]) == (34_990, 44_990)
+    assert [row["reason"] for row in items(planned["refused"])] == [
+        "sale_above_list",
+        "sku_unknown",
+    ]
+    done = await shop("price", "set", "--file", str(prices), "--language", "tr")
+    assert "449,90 TL" in done.out
+    one = await shop("price", "set", "TRK-7", "--sale", "399.90", "--json")
+    assert items(one.document["changed"])[0]["sale_before_minor"] == 44_990
+    grouped = await shop("price", "set", "TRK-7", "--sale", "1.249,90", status=2)
+    assert "without grouping" in grouped.err
+
+
+# — what goes wrong as expected —
+
+
+async def test_errors_say_what_happened_and_what_to_do_next(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = await shell("plan", status=1)
+    assert "meschain merchant add" in nobody.err
+    await shell("merchant", "add", "Kaya")
+    await shell("merchant", "add", "Demir")
+    which = await shell("plan", status=1)
+    assert "--merchant: Kaya, Demir" in which.err
+    await shell("plan", "--merchant", "Kaya")
+    none = await shell("why", "A", "trendyol", "--merchant", "Kaya", status=1)
+    assert "meschain account add" in none.err
+    unknown = await shell("account", "add", "amazn", "--merchant", "Kaya", status=1)
+    assert "There are: n11, trendyol" in unknown.err
+    monkeypatch.setenv("DATABASE_URL", "postgresql://hub@127.0.0.1:1/hub")
+    away = await shell("plan", "--language", "tr", status=1)
+    assert "Veritabanı yanıt vermiyor" in away.err
+
+
+# — the embedded database and the hub —
+
+
+class Home:
+    """A data folder with the embedded server, and commands as processes of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        kept = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+        self._environment = kept | {"MESCHAIN_HOME": str(folder), "MESCHAIN_LANG": "en"}
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "meschain", *words],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *words: str) -> str:
+        process = self.start(*words)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 0, err
+        return out
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    yield Home(tmp_path / "home")
+    EmbeddedPostgres(tmp_path / "home" / "postgres").remove()
+
+
+def test_commands_share_the_embedded_server_with_each_other_and_with_a_running_hub(
+    home: Home,
+) -> None:
+    home.run("merchant", "add", "Kaya")
+    # Each of these finds the server started by another one, or starts it; none stops it too soon.
+    beside = [home.start("merchant", "list", "--json") for _ in range(3)]
+    for process in beside:
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 0, err
+        assert json.loads(out)["merchants"][0]["name"] == "Kaya"
+
+    hub = home.start("up", "--port", "0", "--json")
+    try:
+        assert hub.stdout is not None
+        address = json.loads(hub.stdout.readline())
+        assert address["url"].startswith("http://127.0.0.1:")
+        second = home.start("up", "--port", "0")
+        _, err = second.communicate(timeout=30)
+        assert second.returncode == 1
+        assert f"process {hub.pid}" in err
+        measured = json.loads(home.run("sync", "status", "--json"))
+        assert measured["is_measured"] is True, "told by the hub over its API"
+    finally:
+        began_s = time.monotonic()
+        hub.send_signal(signal.SIGINT)
+        _, err = hub.communicate(timeout=30)
+    assert hub.returncode == 0, err
+    assert time.monotonic() - began_s < 3.0
+    assert not (home.folder / "hub.json").exists()
+    assert "Kaya" in home.run("merchant", "list")
