@@ -120,6 +120,7 @@ class Hub:
             account_id=claimed.account_id,
             name=name,
             state=state,
+            stored_state=state,
             currency=manifest.identity.currencies[0],
             channel=self.channel(account, pacer, name=name),
             pacer=pacer,

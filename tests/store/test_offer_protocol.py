@@ -395,7 +395,13 @@ def test_a_look_that_shows_something_else_tells_the_shelf_again(lane: Lane) -> N
     listing = lane.shop.listings["shelf", "A"]
     lane.connection.execute(
         "SELECT settle_observed(%s, %s, %s::bigint[], '{1}', '{10}', '{NULL}', '{NULL}', %s, %s)",
-        (lane.shop.merchant_id, lane.account_id, [listing], NOW_US, NOW_US + 6 * SECOND),
+        (
+            lane.shop.merchant_id,
+            lane.account_id,
+            [listing],
+            NOW_US + 6 * SECOND,
+            NOW_US + 6 * SECOND,
+        ),
     )
     assert [row[5] for row in lane.claim()] == [15]
 

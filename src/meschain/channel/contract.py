@@ -204,11 +204,16 @@ class OrderWindow:
 
 @dataclass(frozen=True, slots=True)
 class OrderPage:
-    """Some orders of a window. ``next_token`` None: this was the last page."""
+    """Some orders of a window. ``next_token`` None: this was the last page.
+
+    ``skip_token`` goes on where everything older than this page is known already: a channel that
+    reads several newest-first lists one after the other names the next list there.
+    """
 
     orders: tuple[OrderObservation, ...]
     next_token: str | None
     broken: tuple[bytes, ...] = ()  # rows that could not be read, kept raw
+    skip_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _ORDERS_PAGE: Final = 1_000
 _SHELVES_PAGE: Final = 10_000
+_FAULTS_PAGE: Final = 10_000
 _JOURNAL_PAGE: Final = 100_000
 _JOURNAL_CHUNK: Final = 1_000
 _BODY_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -175,6 +176,7 @@ class Control:
                 web.get("/control/journal", self.journal),
                 web.get("/control/faults", self.faults),
                 web.put("/control/faults", self.set_faults),
+                web.get("/control/faults/log", self.fault_log),
                 web.get("/control/time", self.time),
                 web.put("/control/time", self.set_time),
                 web.get("/control/demand", self.demand),
@@ -405,6 +407,27 @@ class Control:
         for force in body.force:
             faults.force(force.fault, count=force.count, marketplace=force.marketplace)
         return await self.faults(request)
+
+    async def fault_log(self, request: web.Request) -> web.Response:
+        """Which faults were injected, where and when; those numbered above ``after``."""
+        after = _number(request, "after", 0)
+        wanted = (each for each in self._world.faults.log if each.number > after)
+        page = list(islice(wanted, _limit(request, _FAULTS_PAGE)))
+        more = next(wanted, None) is not None
+        return _json(
+            {
+                "faults": [
+                    {
+                        "number": each.number,
+                        "at_us": epoch_us(each.at),
+                        "fault": each.fault,
+                        "marketplace": each.marketplace,
+                    }
+                    for each in page
+                ],
+                "next_after": page[-1].number if page and more else None,
+            }
+        )
 
     async def time(self, _: web.Request) -> web.Response:
         clock = self._world.clock

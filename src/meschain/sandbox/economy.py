@@ -35,7 +35,7 @@ class Economy:
     ) -> None:
         self.seed = seed
         self.clock = clock or SandboxClock(factor=settings.factor)
-        self.faults = Faults(seed, settings.fault_rates)
+        self.faults = Faults(seed, settings.fault_rates, now=self.clock.now)
         self.world = World(
             self.clock, self.faults, seed=seed, journal_entries_max=settings.journal_entries_max
         )

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, deque
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+_LOG_ENTRIES_MAX: Final = 100_000
 
 
 class Fault(StrEnum):
@@ -23,14 +31,32 @@ class Fault(StrEnum):
     BATCH_EXPIRED = "batch_expired"  # the result is gone before it was read
 
 
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """One fault that was injected; ``number`` counts from 1."""
+
+    number: int
+    at: datetime
+    fault: Fault
+    marketplace: str
+
+
 class Faults:
     """Rates per fault (probability of each opportunity) and exact counts still to inject."""
 
-    def __init__(self, seed: int, rates: dict[Fault, float] | None = None) -> None:
-        """All draws come from ``seed``; no rates means no faults."""
+    def __init__(
+        self,
+        seed: int,
+        rates: dict[Fault, float] | None = None,
+        *,
+        now: Callable[[], datetime] | None = None,
+    ) -> None:
+        """All draws come from ``seed``; no rates means no faults. With ``now`` they are logged."""
         self._random = random.Random(f"faults:{seed}")  # noqa: S311 – a simulation, no secret
         self.rates: dict[Fault, float] = dict(rates or {})
         self.injected: Counter[str] = Counter()
+        self.log: deque[Injected] = deque(maxlen=_LOG_ENTRIES_MAX)
+        self._now = now
         self._forced: Counter[tuple[str, Fault]] = Counter()
         self.is_enabled = True
 
@@ -49,13 +75,19 @@ class Faults:
         for key in ((marketplace, fault), ("", fault)):
             if self._forced[key] > 0:
                 self._forced[key] -= 1
-                self.injected[fault.value] += 1
+                self._note(fault, marketplace)
                 return True
         rate = self.rates.get(fault, 0.0)
         if rate > 0 and self._random.random() < rate:
-            self.injected[fault.value] += 1
+            self._note(fault, marketplace)
             return True
         return False
+
+    def _note(self, fault: Fault, marketplace: str) -> None:
+        self.injected[fault.value] += 1
+        if self._now is not None:
+            number = sum(self.injected.values())
+            self.log.append(Injected(number, self._now(), fault, marketplace))
 
     def uniform(self, low: float, high: float) -> float:
         """A delay drawn from the same seed."""

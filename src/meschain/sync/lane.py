@@ -40,9 +40,12 @@ log = logging.getLogger(__name__)
 PUSH: Final = "push_offers"  # the operation name that every manifest gives its offer push
 REQUESTS_MAX: Final = 4  # of one lane under way at once; never two for the same listing
 CLAIM_ROWS_MAX: Final = 8_000  # in one claim over all lanes, so that acknowledging keeps up
+CLAIM_ROWS_MIN: Final = 100  # a lane may claim at once, however many are awake
+SPACING_MARGIN: Final = 1.1  # requests that follow each other this much slower never fill a quota
 ORDER_FRESH_S: Final = 60.0  # a quantity rises only when orders are known up to so long ago
 SKEW_US: Final = 2_000_000  # how far the channel's clock and ours may disagree
 LINGER_S_MAX: Final = 0.020
+LINGER_FACTOR: Final = 4.0  # of what the last set took, so that a quarter of the time is spent on it
 SEND_BY_US: Final = 20_000_000  # a claimed row that is not on its way by then is not sent
 BACKOFF_S_MAX: Final = 60.0
 FIRST_LOOK_S: Final = 3.0  # after an unknown outcome; later looks follow ever more slowly
@@ -137,6 +140,8 @@ class OfferLanes:
         self._answers = asyncio.Event()
         self._later: dict[int, asyncio.TimerHandle] = {}  # account → its next wake-up by time
         self._first = 0  # the account that is first in turn, where one claim cannot serve all
+        self._sent_s: dict[int, float] = {}  # account → when its last request began
+        self._full: set[int] = set()  # lanes that had all the rows of their last claim, or nearly
         self._active: set[int] = set()  # tickets whose request is on its way or being stored
         self.claimed_rows = 0  # for benchmarks and tests
 
@@ -150,6 +155,8 @@ class OfferLanes:
     def dismiss(self, account_id: int) -> None:
         """Stop claiming for an account; what is under way ends by itself."""
         self._accounts.pop(account_id, None)
+        self._full.discard(account_id)
+        self._sent_s.pop(account_id, None)
 
     # — loops —
 
@@ -166,20 +173,27 @@ class OfferLanes:
             if loop.time() >= next_check_s:
                 awake |= await self._dirty_accounts()
                 next_check_s = loop.time() + 1.0
-            claimed = await self._claim(awake) if awake else 0
-            if claimed > CLAIM_ROWS_MAX // 8:
-                # Under load a little patience makes larger batches; idle it would only be delay.
-                await self._clock.sleep(self._settings.linger_s_max)
+            if awake:
+                began_s = loop.time()
+                await self._claim(awake)
+                await self._linger(loop.time() - began_s)
 
     async def run_answers(self) -> None:
         """Store what requests and tickets came to until cancelled, then what is left."""
+        loop = asyncio.get_running_loop()
         try:
             while True:
                 await self._answers.wait()
                 self._answers.clear()
+                began_s = loop.time()
                 await self._store_answers()
+                await self._linger(loop.time() - began_s)
         finally:
             await asyncio.shield(self._store_answers())
+
+    async def _linger(self, took_s: float) -> None:
+        """Under load a little patience makes larger sets; after a rest nothing waits for it."""
+        await self._clock.sleep(min(self._settings.linger_s_max, LINGER_FACTOR * took_s))
 
     async def end_orphans(self, *, claimed_before_us: int | None = None) -> int:
         """End tickets that this process claimed and never started; returns how many.
@@ -248,6 +262,11 @@ class OfferLanes:
         if now_s < account.backoff_until_s:
             self._wake_later(account, account.backoff_until_s - now_s)
             return 0, 0
+        wait_s = self._sent_s.get(account.account_id, 0.0) + _spacing_s(account) - now_s
+        if wait_s > 0:
+            account.held_us = account.held_us or self._now_us()
+            self._wake_later(account, wait_s)
+            return 0, 0
         urgent = account.pacer.available(PUSH, Priority.CRITICAL)
         bulk = min(urgent, account.pacer.available(PUSH, Priority.NORMAL))
         if urgent <= 0:
@@ -260,9 +279,13 @@ class OfferLanes:
         return min(slots, urgent), min(slots - 1, bulk)
 
     def _in_turn(self, awake: Iterable[int]) -> list[tuple[ServedAccount, int, int, int]]:
-        """Lanes for one claim: account, rows, of them not urgent, listings a request."""
+        """Lanes for one claim: account, rows, of them not urgent, listings a request.
+
+        Most lanes have a row or two: they all go at once. Full ones are served in turn.
+        """
         lanes: list[tuple[ServedAccount, int, int, int]] = []
         left = CLAIM_ROWS_MAX
+        share = max(CLAIM_ROWS_MIN, CLAIM_ROWS_MAX // max(1, len(self._accounts)))
         first: int | None = None  # whom this claim has no rows left for
         for account_id in sorted(awake, key=lambda each: (each < self._first, each)):
             account = self._accounts.get(account_id)
@@ -271,14 +294,15 @@ class OfferLanes:
             urgent, bulk = self._room(account)
             if urgent <= 0:
                 continue
-            if left <= 0:
+            is_full = account_id in self._full
+            if is_full and left <= 0:
                 self._wakeups.add((account_id,))
                 first = account_id if first is None else first
                 continue
             offers = account.manifest.offers
             batch = min(offers.batch_max, self._settings.batch_max or offers.batch_max)
-            rows = min(left, urgent * batch)
-            left -= rows
+            rows = min(left if is_full else share, urgent * batch)
+            left -= rows if is_full else 0
             lanes.append((account, rows, min(rows, bulk * batch), batch))
         self._first = first or 0
         return lanes
@@ -305,7 +329,10 @@ class OfferLanes:
                 account.held_us = None
                 account.held_bulk_us = account.held_bulk_us if bulk <= 0 else None
             if got * 2 >= rows:  # a full claim: there is probably more (two fields a listing)
+                self._full.add(account.account_id)
                 self._wakeups.add((account.account_id,))
+            else:
+                self._full.discard(account.account_id)
         self.claimed_rows += len(items)
         return len(items)
 
@@ -337,6 +364,7 @@ class OfferLanes:
         if request[-1].urgency > 1:
             account.bulk_cursor = request[-1].listing_id
         account.sending += 1
+        self._sent_s[account.account_id] = self._clock.monotonic_s()
         self._active.add(request[0].ticket_id)
         is_urgent = any(item.urgency <= 1 for item in request)
         held_us = account.held_us if is_urgent else account.held_us or account.held_bulk_us
@@ -562,6 +590,22 @@ class OfferLanes:
             self._wakeups.add((account.account_id,))
 
         self._later[account.account_id] = loop.call_at(at_s, wake)
+
+
+def _spacing_s(account: ServedAccount) -> float:
+    """Seconds between requests so that a quota which is half used lasts to the end of its window.
+
+    Spent as fast as possible it would be gone in seconds, and then every sale waits for minutes.
+    """
+    quotas = account.manifest.operations[PUSH].quotas
+    return max(
+        (
+            SPACING_MARGIN * use.window_s / use.limit
+            for use in account.pacer.usage()
+            if use.group in quotas and use.operation in {"", PUSH} and use.used * 2 >= use.limit
+        ),
+        default=0.0,
+    )
 
 
 def _accept_params(accepted: list[_Acceptance]) -> dict[str, object]:

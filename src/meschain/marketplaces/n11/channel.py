@@ -6,7 +6,6 @@ The manifest beside this file says what N11 lacks; README.md says why things are
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -50,7 +49,7 @@ from meschain.marketplaces.n11 import mapping, wire
 from meschain.marketplaces.n11.client import N11Client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from meschain.channel.clock import Clock
     from meschain.channel.http import Transport
@@ -68,10 +67,6 @@ _STATUSES: Final = (
     "Shipped",
     "Delivered",
 )
-# The documentation says "epoch milliseconds, GMT+3" and nobody knows whether N11 shifts them.
-# The engine's overlap covers a shift to one side; the window's end is moved to cover the other,
-# in which the orders of the last three hours would not be seen.
-_SHIFT_IN_DOUBT: Final = timedelta(hours=3)
 _TASK_PAGE_SIZE: Final = 1000  # a task has at most 1000 SKUs: one page, unless N11 cuts it
 _PAGES_MAX: Final = 50  # of a task or of one order; more is no longer the documented contract
 
@@ -237,7 +232,7 @@ class N11Channel:
             if refusal is not None:
                 refused[push.key] = refusal
         if refused:
-            return ItemOutcomes(refused)
+            return ItemOutcomes({**_not_sent(push.key for push in pushes), **refused})
         rows = tuple(map(mapping.sku_offer, pushes))
         return _ticket(await self._client.update_price_and_stock(self._task(rows), call))
 
@@ -277,26 +272,28 @@ class N11Channel:
     async def pull_orders(
         self, window: OrderWindow, page_token: str | None, call: Call
     ) -> OrderPage | Problem:
-        """One page. The token is ``status:page``; the statuses are read one after the other."""
+        """One page, the last changed first. The token is ``status:page``.
+
+        The statuses are read one after the other, and each may be left early for the next.
+        """
         length = window.modified_to - window.modified_from
         assert length.total_seconds() <= MANIFEST.orders.window_s_max, "N11 would clamp it silently"
         status, number = _order_token(page_token or f"{self._settings.statuses[0]}:0")
         query = (
             ("startDate", str(mapping.epoch_ms(window.modified_from))),
-            ("endDate", str(mapping.epoch_ms(window.modified_to + _SHIFT_IN_DOUBT))),
+            ("endDate", str(mapping.epoch_ms(window.modified_to))),
             ("orderByField", "true"),  # the window is over lastModifiedDate, not over creation
-            ("orderByDirection", "ASC"),
+            # Newest first also means that what changes meanwhile is met twice, never missed.
+            ("orderByDirection", "DESC"),
         )
         read = await self._packages(query, status, number, call)
         if isinstance(read, Problem):
             return read
         rows, broken, has_more = read
-        if has_more:
-            token: str | None = f"{status}:{number + 1}"
-        else:
-            following = self._settings.statuses[self._settings.statuses.index(status) + 1 :]
-            token = f"{following[0]}:0" if following else None
-        return OrderPage(mapping.order_observations(rows), token, tuple(broken))
+        following = self._settings.statuses[self._settings.statuses.index(status) + 1 :]
+        skip_token = f"{following[0]}:0" if following else None
+        next_token = f"{status}:{number + 1}" if has_more else skip_token
+        return OrderPage(mapping.order_observations(rows), next_token, tuple(broken), skip_token)
 
     async def pull_order(self, order_id: str, call: Call) -> OrderPage | Problem:
         """The order by its number, in every status. Not whole where a row could not be read."""
@@ -483,7 +480,14 @@ def _refused_contents(
     """The items that cannot be written as N11's numbers; if there are any, nothing is sent."""
     _assert_batch([item.keys.stock_code for item in items], MANIFEST.catalog.batch_max)
     refused = {item.keys.stock_code: why for item in items if (why := refusal_of(item))}
-    return ItemOutcomes(refused) if refused else None
+    if not refused:
+        return None
+    return ItemOutcomes({**_not_sent(item.keys.stock_code for item in items), **refused})
+
+
+def _not_sent(codes: Iterable[str]) -> dict[str, ItemOutcome]:
+    """For the others of a request that never left: they are sent again without the refused."""
+    return dict.fromkeys(codes, Unknown("not_sent"))
 
 
 def _ticket(answer: wire.TaskAcknowledgement | Problem) -> Outcome:

@@ -45,6 +45,7 @@ from meschain.channel.outcome import (
     Problem,
     Refused,
     Unauthorized,
+    Unknown,
 )
 from meschain.domain.order import OrderObservation, PackageState
 from meschain.marketplaces.trendyol import wire
@@ -149,10 +150,18 @@ class TrendyolChannel:
         """
         assert 0 < len(keys) <= self.manifest.offers.observe_batch_max
         wanted = dict.fromkeys(listing.stored_barcode(key) for key in keys)
-        approved = await self._client.get_inventory_and_price(self._barcode_query(wanted), call)
-        if not isinstance(approved, wire.OfferPage):
-            return approved
-        offers = list(listing.offers_of_contents(approved.content, wanted))
+        found = await self._client.get_approved(self._barcode_query(wanted), call)
+        if not isinstance(found, wire.ApprovedPage):
+            return found
+        approved = [
+            offer
+            for offer in listing.approved_offers(found.content)
+            if offer.keys.barcode in wanted
+        ]
+        filled = await self._filled(approved, call)
+        if not isinstance(filled, list):
+            return filled
+        offers = filled
         missing = wanted.keys() - {observed.keys.barcode for observed in offers}
         if missing:
             query = self._barcode_query([key for key in wanted if key in missing])
@@ -165,6 +174,23 @@ class TrendyolChannel:
                 if product.barcode in missing
             ]
         return OfferPage(tuple(offers), next_token=None)
+
+    async def _filled(
+        self, offers: list[ObservedOffer], call: Call
+    ) -> list[ObservedOffer] | Problem:
+        """With quantity and prices, which the documented list may leave out (sheet 3.5)."""
+        lacking = [
+            offer.keys.barcode
+            for offer in offers
+            if None in {offer.quantity, offer.list_price, offer.sale_price}
+        ]
+        if not lacking:
+            return offers
+        page = await self._client.get_inventory_and_price(self._barcode_query(lacking), call)
+        if not isinstance(page, wire.OfferPage):
+            return page
+        values = {o.keys.barcode: o for o in listing.offers_of_contents(page.content, lacking)}
+        return [listing.filled(offer, values.get(offer.keys.barcode)) for offer in offers]
 
     def _barcode_query(self, barcodes: Sequence[str] | dict[str, None]) -> Query:
         # How the array is written is not documented [U]. A comma, as in the one array that is
@@ -222,6 +248,9 @@ class TrendyolChannel:
         form = self._settings.get("attributes_update", listing.DEFAULT_FORM)
         approved = [item for item in items if item.keys.remote_id]
         unapproved = [item for item in items if not item.keys.remote_id]
+        standing = await self._standing(approved, call)
+        if not isinstance(standing, dict):
+            return standing
         requests: list[tuple[_Send, Sequence[wire.Item]]] = [
             (
                 self._client.update_unapproved,
@@ -229,7 +258,7 @@ class TrendyolChannel:
             ),
             (
                 self._client.update_variants,
-                [listing.variant_update_item(item) for item in approved],
+                [listing.variant_update_item(item, standing) for item in approved],
             ),
             (self._client.update_contents, listing.content_update_items(approved)),
         ]
@@ -242,13 +271,32 @@ class TrendyolChannel:
                 references.append(receipt.batch_request_id)
         return Accepted(_JOINT.join(references))
 
+    async def _standing(
+        self, items: Sequence[ListingContent], call: Call
+    ) -> dict[str, wire.ApprovedVariant] | Problem:
+        """What stands there now, by barcode: a variant update must repeat what it keeps."""
+        standing: dict[str, wire.ApprovedVariant] = {}
+        barcodes = [listing.stored_barcode(item.keys.barcode) for item in items]
+        at_once = self.manifest.offers.observe_batch_max
+        for start in range(0, len(barcodes), at_once):
+            query = self._barcode_query(barcodes[start : start + at_once])
+            page = await self._client.get_approved(query, call)
+            if not isinstance(page, wire.ApprovedPage):
+                return page
+            for content in page.content:
+                standing |= {variant.barcode: variant for variant in content.variants or ()}
+        return standing
+
     def _refused_before_sending(self, items: Sequence[ListingContent]) -> ItemOutcomes | None:
-        # An outcome cannot be a ticket for some and a refusal for others. So nothing is sent: the
-        # items not named are Unknown to the engine, which looks, and sends them without these.
+        # An outcome cannot be a ticket for some and a refusal for others. So nothing is sent, and
+        # the others are named so: the caller sends them again without these.
         refused = listing.refused_before_sending(
             items, vat_percents=self.manifest.catalog.vat_percents
         )
-        return ItemOutcomes(refused) if refused else None
+        if not refused:
+            return None
+        others = dict.fromkeys((item.keys.barcode for item in items), Unknown("not_sent"))
+        return ItemOutcomes({**others, **refused})
 
     async def close_listings(
         self, keys: Sequence[RemoteKeys], call: Call

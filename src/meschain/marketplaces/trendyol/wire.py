@@ -128,6 +128,10 @@ class ApprovedVariant(_In):
     lock_reason: Text = None
     archived: bool | None = None
     blacklisted: bool | None = None
+    origin: str | None = None
+    channels: list[str] | None = None
+    location_based_delivery: str | None = None
+    cargo_providers: list[str] | None = None
     stock: VariantStock | None = None
     price: VariantPrice | None = None
 
@@ -263,11 +267,19 @@ class ContentUpdateItem(_Out):
 
 
 class VariantUpdateItem(_Out):
+    """Every field, null where nothing stands: the definition knows no partial update (3.4)."""
+
     barcode: str
     stock_code: str
     vat_rate: int
     dimensional_weight: Decimal
-    origin: str | None = None
+    origin: str | None
+    channels: list[str]
+    location_based_delivery: str | None
+    cargo_providers: list[str] | None
+    shipment_address_id: int | None
+    returning_address_id: int | None
+    lot_number: str | None
 
 
 class ArchiveItem(_Out):

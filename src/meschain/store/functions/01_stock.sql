@@ -16,7 +16,10 @@ CREATE OR REPLACE FUNCTION stock_at(
 ) RETURNS TABLE (available bigint, velocity bigint) LANGUAGE sql STABLE AS $$
     SELECT coalesce(min(part.available / part.units), 0), coalesce(max(part.velocity), 0)
       FROM (
-          SELECT c.units, coalesce(sum(greatest(0, sl.on_hand - sl.reserved - sl.safety_stock)), 0)
+          -- Units missing at one location are taken from the others: what is promised beyond the
+          -- stock of one place must not be shown as free in another.
+          SELECT c.units,
+                 greatest(0, coalesce(sum(sl.on_hand - sl.reserved - sl.safety_stock), 0))
                      AS available,
                  coalesce(sum(sl.velocity_milli), 0) AS velocity
             FROM (
@@ -40,7 +43,7 @@ CREATE OR REPLACE FUNCTION refresh_desired_quantity(
     p_merchant integer, p_variants bigint[], p_now_us bigint
 ) RETURNS integer[] LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
-SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     v_variants bigint[];
     v_accounts integer[];
@@ -62,33 +65,37 @@ BEGIN
         FOR UPDATE OF d;
 
     -- A fresh statement, so a fresh snapshot: what others committed while we waited is seen.
-    WITH stock AS MATERIALIZED (
-        -- Once a variant: most accounts are fed from all locations.
-        SELECT v.variant_id, v.is_bundle, s.available, s.velocity
-          FROM variant v
-          CROSS JOIN LATERAL stock_at(p_merchant, v.variant_id, v.is_bundle, NULL) s
-         WHERE v.merchant_id = p_merchant AND v.variant_id = ANY (v_variants)
-    ), wanted AS (
-        SELECT l.account_id, l.listing_id,
-               CASE WHEN a.location_ids IS NULL THEN s.velocity
-                    ELSE (SELECT own.velocity FROM stock_at(p_merchant, s.variant_id, s.is_bundle,
-                                                            a.location_ids) own)
-                    END AS velocity,
-               published_quantity(
-                   CASE WHEN a.location_ids IS NULL THEN s.available
-                        ELSE (SELECT own.available FROM stock_at(p_merchant, s.variant_id,
-                                                                 s.is_bundle, a.location_ids) own)
-                        END,
-                   coalesce(l.share_bps, a.share_bps), coalesce(l.buffer_units, a.buffer_units),
-                   least(l.quantity_max, a.quantity_max)) AS quantity
-          FROM stock s
-          JOIN listing l ON l.merchant_id = p_merchant AND l.variant_id = s.variant_id
-                        AND l.state <> 'closed'
-          JOIN account a ON a.merchant_id = p_merchant AND a.account_id = l.account_id
-    ), changed AS (
+    -- OFFSET 0 fences a subquery off: it is run once, and each of its rows finds the next by index,
+    -- even while the statistics of a table that was just filled still say that it is empty.
+    WITH changed AS (
         UPDATE offer_desired_quantity d
            SET quantity = w.quantity, revision = d.revision + 1
-          FROM wanted w
+          FROM (
+              SELECT l.account_id, l.listing_id,
+                     CASE WHEN a.location_ids IS NULL THEN s.velocity
+                          ELSE (SELECT own.velocity FROM stock_at(p_merchant, s.variant_id, s.is_bundle,
+                                                                  a.location_ids) own)
+                          END AS velocity,
+                     published_quantity(
+                         CASE WHEN a.location_ids IS NULL THEN s.available
+                              ELSE (SELECT own.available FROM stock_at(p_merchant, s.variant_id,
+                                                                       s.is_bundle, a.location_ids) own)
+                              END,
+                         coalesce(l.share_bps, a.share_bps), coalesce(l.buffer_units, a.buffer_units),
+                         least(l.quantity_max, a.quantity_max)) AS quantity
+                FROM (
+                    -- Once a variant: most accounts are fed from all locations.
+                    SELECT v.variant_id, v.is_bundle, s.available, s.velocity
+                      FROM variant v
+                      CROSS JOIN LATERAL stock_at(p_merchant, v.variant_id, v.is_bundle, NULL) s
+                     WHERE v.merchant_id = p_merchant AND v.variant_id = ANY (v_variants)
+                    OFFSET 0
+                ) s
+                JOIN listing l ON l.merchant_id = p_merchant AND l.variant_id = s.variant_id
+                              AND l.state <> 'closed'
+                JOIN account a ON a.merchant_id = p_merchant AND a.account_id = l.account_id
+              OFFSET 0
+          ) w
          WHERE d.merchant_id = p_merchant AND d.account_id = w.account_id
            AND d.listing_id = w.listing_id AND d.quantity <> w.quantity
         RETURNING d.account_id, d.listing_id, d.quantity, w.velocity
@@ -96,7 +103,12 @@ BEGIN
         INSERT INTO offer_dirty AS o
             (merchant_id, account_id, listing_id, field, urgency, rank, since_us)
         SELECT p_merchant, c.account_id, c.listing_id, 1,
-               CASE WHEN c.quantity < k.quantity THEN 0 ELSE 3 END,
+               -- Down from what stands there, or from what is on its way there.
+               CASE WHEN c.quantity < greatest(k.quantity, (
+                        SELECT max(i.quantity) FROM offer_inflight i
+                         WHERE i.merchant_id = p_merchant AND i.account_id = c.account_id
+                           AND i.listing_id = c.listing_id AND i.field = 1)) THEN 0
+                    ELSE 3 END,
                -least(c.velocity, 2000000000)::integer, p_now_us
           FROM changed c
           LEFT JOIN offer_acknowledged k

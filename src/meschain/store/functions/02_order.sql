@@ -37,6 +37,35 @@ CREATE OR REPLACE FUNCTION resolve_variant(
          HAVING count(*) = 1))
 $$;
 
+-- What each package of an order means for its units. A package whose part was seen is over, whether
+-- or not its own end has been seen yet: observations come in any order. A part names its origin;
+-- where a marketplace names none, one part keeps a line of the package that it was split from.
+CREATE OR REPLACE FUNCTION package_effects(p_merchant integer, p_order bigint)
+RETURNS TABLE (package_id text, effect text) LANGUAGE sql STABLE AS $$
+    SELECT p.external_id,
+           CASE WHEN coalesce(s.effect, 'reserve') = 'reserve' AND (
+                    EXISTS (SELECT 1 FROM package part
+                             WHERE part.merchant_id = p.merchant_id AND part.order_id = p.order_id
+                               AND p.external_id = ANY (part.origin_ids))
+                    OR EXISTS (SELECT 1 FROM package part
+                                 JOIN package_line theirs
+                                   ON theirs.merchant_id = part.merchant_id
+                                  AND theirs.order_id = part.order_id
+                                  AND theirs.package_id = part.external_id
+                                 JOIN package_line ours
+                                   ON ours.merchant_id = p.merchant_id
+                                  AND ours.order_id = p.order_id
+                                  AND ours.package_id = p.external_id
+                                  AND ours.line_id = theirs.line_id
+                                WHERE part.merchant_id = p.merchant_id
+                                  AND part.order_id = p.order_id
+                                  AND part.external_id <> p.external_id
+                                  AND part.origin_ids = '{}' AND part.modified_at > p.modified_at))
+                THEN 'none' ELSE coalesce(s.effect, 'reserve') END
+      FROM package p LEFT JOIN package_state s ON s.state = p.state
+     WHERE p.merchant_id = p_merchant AND p.order_id = p_order
+$$;
+
 -- Make reservations, ledger and levels agree with the states of the order's packages, then the
 -- desired quantities with the levels. Returns the accounts touched.
 CREATE OR REPLACE FUNCTION settle_order(
@@ -82,21 +111,21 @@ BEGIN
 
     WITH by_effect AS (
         SELECT pl.item_key,
-               sum(pl.units) FILTER (WHERE coalesce(s.effect, 'reserve') = 'reserve') AS reserving,
-               sum(pl.units) FILTER (WHERE s.effect = 'consume') AS consumed,
-               sum(pl.units) FILTER (WHERE coalesce(s.effect, 'reserve') <> 'none') AS living
-          FROM package_line pl
-          JOIN package p ON p.merchant_id = pl.merchant_id AND p.order_id = pl.order_id
-                        AND p.external_id = pl.package_id
-          LEFT JOIN package_state s ON s.state = p.state
-         WHERE pl.merchant_id = p_merchant AND pl.order_id = p_order
+               sum(pl.units) FILTER (WHERE e.effect = 'reserve') AS reserving,
+               sum(pl.units) FILTER (WHERE e.effect = 'consume') AS consumed,
+               sum(pl.units) FILTER (WHERE e.effect <> 'none') AS living,
+               bool_or(e.effect = 'none') AS is_broken_up
+          FROM package_effects(p_merchant, p_order) e
+          JOIN package_line pl ON pl.merchant_id = p_merchant AND pl.order_id = p_order
+                              AND pl.package_id = e.package_id
          GROUP BY pl.item_key
     ), wanted AS MATERIALIZED (
         -- Materialized, since no index is asked for a coalesce() under row-level security.
         SELECT ol.item_key, coalesce(b.component_variant_id, ol.variant_id) AS variant_id,
                coalesce(b.units, 1) *
                    -- Units of a broken-up package whose successors are not seen yet stay promised.
-                   (coalesce(e.reserving, 0) + greatest(0, ol.units_ordered - coalesce(e.living, 0)))
+                   (coalesce(e.reserving, 0) + CASE WHEN e.is_broken_up
+                        THEN greatest(0, ol.units_ordered - coalesce(e.living, 0)) ELSE 0 END)
                    AS reserved,
                coalesce(b.units, 1) * coalesce(e.consumed, 0) AS sold
           FROM order_line ol
@@ -104,6 +133,18 @@ BEGIN
           LEFT JOIN bundle_component b
             ON b.merchant_id = ol.merchant_id AND b.bundle_variant_id = ol.variant_id
          WHERE ol.merchant_id = p_merchant AND ol.order_id = p_order AND ol.variant_id IS NOT NULL
+        UNION ALL
+        -- What is no longer part of the bundle is no longer promised.
+        SELECT r.item_key, r.variant_id, 0, r.units_sold
+          FROM reservation r
+         WHERE r.merchant_id = p_merchant AND r.order_id = p_order AND r.units_reserved > 0
+           AND NOT EXISTS (
+               SELECT 1 FROM order_line ol
+                 LEFT JOIN bundle_component b
+                   ON b.merchant_id = ol.merchant_id AND b.bundle_variant_id = ol.variant_id
+                WHERE ol.merchant_id = p_merchant AND ol.order_id = p_order
+                  AND ol.item_key = r.item_key
+                  AND coalesce(b.component_variant_id, ol.variant_id) = r.variant_id)
     ), placed AS (
         SELECT w.item_key, w.variant_id, w.reserved::integer, w.sold::integer,
                coalesce(r.units_reserved, 0) AS reserved_before,
@@ -178,12 +219,12 @@ BEGIN
     THEN
         UPDATE order_line ol
            SET units_backorder = s.units
-          FROM (SELECT r.item_key,
-                       max(least(r.units_reserved, greatest(0, sl.reserved - sl.on_hand))) AS units
+          FROM (SELECT r.item_key, max(least(r.units_reserved, greatest(0, (
+                           SELECT sum(sl.reserved - sl.on_hand) FROM stock_level sl
+                            WHERE sl.merchant_id = p_merchant AND sl.variant_id = r.variant_id
+                              AND (v_locations IS NULL OR sl.location_id = ANY (v_locations)
+                                   OR sl.location_id = r.location_id))))) AS units
                   FROM reservation r
-                  JOIN stock_level sl
-                    ON sl.merchant_id = r.merchant_id AND sl.variant_id = r.variant_id
-                   AND sl.location_id = r.location_id
                  WHERE r.merchant_id = p_merchant AND r.order_id = p_order
                  GROUP BY r.item_key) s
          WHERE ol.merchant_id = p_merchant AND ol.order_id = p_order AND ol.item_key = s.item_key
@@ -194,13 +235,16 @@ BEGIN
 END
 $$;
 
+DROP FUNCTION IF EXISTS take_order(integer, integer, jsonb, bytea, bytea, integer, timestamptz, bigint);
 -- Take in what was observed of one order. p_order is the document that app.commands.take_order
 -- builds; personal parts arrive sealed. Repeated, late and reordered observations change nothing
--- that a newer one has said. Returns what happened: 'new', 'changed', 'same'.
+-- that a newer one has said. Returns what happened: 'new', 'changed', 'same'. Unclear: a package
+-- that may be new goods or a part of known ones; whoever can should read the order whole.
 CREATE OR REPLACE FUNCTION take_order(
     p_merchant integer, p_account integer, p_order jsonb, p_person bytea, p_raw bytea,
     p_key_number integer, p_now timestamptz, p_now_us bigint,
-    OUT o_order_id bigint, OUT o_outcome text, OUT o_accounts integer[], OUT o_backorder integer
+    OUT o_order_id bigint, OUT o_outcome text, OUT o_accounts integer[], OUT o_backorder integer,
+    OUT o_is_unclear boolean
 ) LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -215,7 +259,11 @@ DECLARE
     v_payable numeric;
     v_sum numeric;
     v_unknown integer;
+    v_has_grown boolean;
+    v_own_accounts integer[];
+    v_is_whole boolean := coalesce((p_order ->> 'is_whole')::boolean, false);
 BEGIN
+    o_is_unclear := false;
     o_accounts := '{}';
     o_backorder := 0;
     -- Right at once for an order of one package, as nearly all are; the others are summed up below.
@@ -289,6 +337,17 @@ BEGIN
                                  excluded.cargo_code, excluded.tracking_number);
         CONTINUE WHEN NOT FOUND;
         v_changed := true;
+        o_is_unclear := o_is_unclear OR NOT (
+            v_new OR v_known OR v_is_whole
+            OR jsonb_array_length(v_package -> 'origin_ids') > 0);
+        IF v_known THEN
+            -- A cancelled line may leave its package without a package of its own.
+            DELETE FROM package_line l
+             WHERE l.merchant_id = p_merchant AND l.order_id = o_order_id
+               AND l.package_id = v_package ->> 'external_id'
+               AND NOT EXISTS (SELECT 1 FROM jsonb_array_elements(v_package -> 'lines') x
+                                WHERE x ->> 'line_id' = l.line_id);
+        END IF;
 
         INSERT INTO package_line AS l (merchant_id, order_id, package_id, line_id, item_key, units,
                                        unit_gross, unit_seller_discount, unit_marketplace_discount,
@@ -319,24 +378,25 @@ BEGIN
         END IF;
     END LOOP;
 
-    IF NOT v_new AND NOT v_changed THEN
+    IF NOT v_new AND NOT v_changed AND NOT v_is_whole THEN
         o_outcome := 'same';
         RETURN;
     END IF;
 
-    -- The SKUs of the order. units_ordered only grows: a broken-up package does not unsell.
+    -- The SKUs of the order. units_ordered only grows: a broken-up package does not unsell. An
+    -- order read whole may lower it, yet not below what a package held whose parts are still to come.
     WITH seen AS (
         SELECT DISTINCT ON (l ->> 'item_key') l ->> 'item_key' AS item_key, l ->> 'sku' AS sku,
                l ->> 'barcode' AS barcode, l ->> 'title' AS title
           FROM jsonb_array_elements(p_order -> 'packages') p, jsonb_array_elements(p -> 'lines') l
          ORDER BY l ->> 'item_key'
     ), living AS (
-        SELECT pl.item_key, sum(pl.units)::integer AS units
-          FROM package_line pl
-          JOIN package p ON p.merchant_id = pl.merchant_id AND p.order_id = pl.order_id
-                        AND p.external_id = pl.package_id
-         WHERE pl.merchant_id = p_merchant AND pl.order_id = o_order_id
-           AND p.state IS DISTINCT FROM 'superseded'
+        SELECT pl.item_key, coalesce(sum(pl.units) FILTER (WHERE e.effect <> 'none'), 0)::integer
+                   AS units,
+               coalesce(max(pl.units) FILTER (WHERE e.effect = 'none'), 0) AS units_broken_up
+          FROM package_effects(p_merchant, o_order_id) e
+          JOIN package_line pl ON pl.merchant_id = p_merchant AND pl.order_id = o_order_id
+                              AND pl.package_id = e.package_id
          GROUP BY pl.item_key
     ), before AS (
         SELECT item_key, units_ordered FROM order_line
@@ -356,7 +416,10 @@ BEGIN
                s.sku, s.barcode, s.title, coalesce(v.units, 0)
           FROM seen s LEFT JOIN living v USING (item_key)
         ON CONFLICT (merchant_id, order_id, item_key) DO UPDATE
-           SET units_ordered = greatest(ol.units_ordered, excluded.units_ordered),
+           SET units_ordered = greatest(excluded.units_ordered,
+                   CASE WHEN v_is_whole THEN (SELECT max(v.units_broken_up) FROM living v
+                                               WHERE v.item_key = ol.item_key)
+                        ELSE ol.units_ordered END),
                variant_id = coalesce(ol.variant_id, excluded.variant_id)
         RETURNING ol.item_key, ol.variant_id, ol.units_ordered, ol.sku
     ), grown AS (
@@ -379,7 +442,8 @@ BEGIN
         ON CONFLICT (merchant_id, account_id, listing_id, order_id) DO UPDATE
            SET units = ss.units + excluded.units
     )
-    SELECT count(*) FILTER (WHERE variant_id IS NULL) INTO v_unknown FROM grown;
+    SELECT count(*) FILTER (WHERE variant_id IS NULL), coalesce(bool_or(units > 0), false)
+      INTO v_unknown, v_has_grown FROM grown;
     IF v_unknown > 0 THEN
         PERFORM raise_alert(p_merchant, 'alert.order.unknown_sku',
                             (p_order ->> 'external_id') || ' ' || ol.item_key, p_account,
@@ -390,6 +454,43 @@ BEGIN
     END IF;
 
     o_accounts := settle_order(p_merchant, o_order_id, p_order ->> 'actor', p_now, p_now_us);
+
+    IF v_has_grown THEN
+        -- The channel lowered its own shelf, or may have. Where the quantity it should show stays as
+        -- it was (capped, shared out, rounded, or the order was first seen when it was cancelled
+        -- again), it must be told again. What this transaction has changed is dirty already; the
+        -- rows are locked since settle_order.
+        WITH told_again AS (
+            UPDATE offer_desired_quantity d SET revision = d.revision + 1
+              FROM order_line ol
+              JOIN listing l ON l.merchant_id = p_merchant AND l.account_id = p_account
+                            AND l.variant_id = ol.variant_id AND l.state <> 'closed'
+             WHERE ol.merchant_id = p_merchant AND ol.order_id = o_order_id
+               AND d.merchant_id = p_merchant AND d.account_id = p_account
+               AND d.listing_id = l.listing_id AND d.xmin <> pg_current_xact_id()::xid
+            RETURNING d.account_id, d.listing_id
+        ), marked AS (
+            INSERT INTO offer_dirty AS o
+                (merchant_id, account_id, listing_id, field, urgency, rank, since_us, reassert)
+            SELECT p_merchant, t.account_id, t.listing_id, 1, 3, 0, p_now_us, true
+              FROM told_again t ORDER BY t.listing_id
+            ON CONFLICT (merchant_id, account_id, field, listing_id) DO UPDATE
+               SET not_before_us = 0, since_us = least(o.since_us, excluded.since_us),
+                   reassert = true
+            RETURNING o.account_id
+        )
+        SELECT array_agg(DISTINCT account_id) INTO v_own_accounts FROM marked;
+        o_accounts := o_accounts || coalesce(v_own_accounts, '{}');
+    END IF;
+    IF o_is_unclear THEN
+        -- Only where goods of the same kind were known before could it be a part of them.
+        SELECT EXISTS (
+            SELECT 1 FROM package_line one
+              JOIN package_line other
+                ON other.merchant_id = one.merchant_id AND other.order_id = one.order_id
+               AND other.item_key = one.item_key AND other.package_id <> one.package_id
+             WHERE one.merchant_id = p_merchant AND one.order_id = o_order_id) INTO o_is_unclear;
+    END IF;
 
     IF NOT v_new OR jsonb_array_length(p_order -> 'packages') > 1 THEN
         UPDATE orders o
@@ -412,7 +513,11 @@ BEGIN
             jsonb_build_object('order', p_order ->> 'external_id', 'units', o_backorder), p_now_us);
     END IF;
 
-    o_outcome := CASE WHEN v_new THEN 'new' ELSE 'changed' END;
+    o_outcome := CASE WHEN v_new THEN 'new' WHEN v_changed OR o_accounts <> '{}' THEN 'changed'
+                      ELSE 'same' END;
+    IF o_outcome = 'same' THEN
+        RETURN;
+    END IF;
     INSERT INTO event (merchant_id, day, at_us, kind, account_id, facts)
     VALUES (p_merchant, p_now::date, p_now_us, 'order.' || o_outcome, p_account,
             jsonb_build_object('order_id', o_order_id, 'external_id', p_order ->> 'external_id',

@@ -1,6 +1,36 @@
 -- The protocol of design.md §2: claim, send, acknowledge. Exact on purpose; tests reproduce the
 -- lost updates of its obvious simplifications.
 
+-- Rows of the queue tables are found one by one by their key (LATERAL) and then changed by their
+-- place (ctid; their lock or their ticket's keeps it theirs). Joined with the table instead, they
+-- would cost its square: these tables grow from nothing to 100,000 rows within a second, and the
+-- planner believes for a minute what it was last told. Nothing but a scan by place is allowed here.
+CREATE OR REPLACE FUNCTION take_dirty(p_rows tid[]) RETURNS SETOF offer_dirty LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_indexscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    RETURN QUERY DELETE FROM offer_dirty WHERE ctid = ANY (p_rows) RETURNING *;
+END
+$$;
+
+-- May be judged again: what they waited for has come.
+CREATE OR REPLACE FUNCTION wake_dirty(p_rows tid[]) RETURNS void LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_indexscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    UPDATE offer_dirty SET not_before_us = 0 WHERE ctid = ANY (p_rows);
+END
+$$;
+
+-- No longer in flight.
+CREATE OR REPLACE FUNCTION drop_inflight(p_rows tid[]) RETURNS void LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_indexscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    DELETE FROM offer_inflight WHERE ctid = ANY (p_rows);
+END
+$$;
+
 -- Claim dirty rows for many lanes. Statement 1 (per lane) locks and deletes; statement 2 reads the
 -- desired values under a fresh snapshot (a volatile function takes one per statement in READ
 -- COMMITTED). Reading them in the statement that deletes would read values older than a change
@@ -19,60 +49,65 @@ CREATE OR REPLACE FUNCTION claim_offers(
     o_ticket_id bigint, o_merchant_id integer, o_account_id integer, o_listing_id bigint,
     o_push_key text, o_quantity integer, o_list_minor bigint, o_sale_minor bigint,
     o_floor_minor bigint, o_urgency smallint, o_since_us bigint
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_material = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
-    v_rows offer_dirty[] := '{}';
-    v_more offer_dirty[];
+    v_rows offer_dirty[];
+    v_found tid[];
     v_left integer;
     v_field smallint;
     v_round integer;
+    v_pairs boolean;
+    i integer;
 BEGIN
-    FOR i IN 1 .. coalesce(array_length(p_accounts, 1), 0) LOOP
-        WITH picked AS MATERIALIZED (
-            SELECT field, listing_id FROM offer_dirty
-             WHERE merchant_id = p_merchants[i] AND account_id = p_accounts[i] AND urgency <= 1
-               AND not_before_us <= p_now_us
-             ORDER BY urgency, rank, since_us, listing_id
-             LIMIT p_limits[i] FOR UPDATE SKIP LOCKED
-        ), gone AS (
-            DELETE FROM offer_dirty d USING picked
-             WHERE d.merchant_id = p_merchants[i] AND d.account_id = p_accounts[i]
-               AND d.field = picked.field AND d.listing_id = picked.listing_id
-            RETURNING d.*
-        )
-        SELECT array_agg(gone::offer_dirty) INTO v_more FROM gone;
-        v_rows := v_rows || v_more;
-        v_left := least(p_bulk[i], p_limits[i] - coalesce(array_length(v_more, 1), 0));
+    -- What is urgent, of all lanes at once: a claim for many lanes mostly finds a row or two a lane.
+    SELECT array_agg(d.row_id) INTO v_found
+      FROM unnest(p_merchants, p_accounts, p_limits) AS x (merchant_id, account_id, rows_max)
+     CROSS JOIN LATERAL (
+          SELECT o.ctid AS row_id FROM offer_dirty o
+           WHERE o.merchant_id = x.merchant_id AND o.account_id = x.account_id
+             AND o.urgency <= 1 AND o.not_before_us <= p_now_us
+           ORDER BY o.urgency, o.rank, o.since_us, o.listing_id
+           LIMIT x.rows_max FOR UPDATE SKIP LOCKED) d;
+    v_rows := ARRAY(SELECT t FROM take_dirty(v_found) t);
 
+    -- The rest, lane by lane, where there is any.
+    FOR i, v_left IN
+        SELECT x.place, least(x.bulk, x.rows_max - coalesce(u.rows, 0))
+          FROM unnest(p_merchants, p_accounts, p_limits, p_bulk, p_up) WITH ORDINALITY
+                   AS x (merchant_id, account_id, rows_max, bulk, may_rise, place)
+          LEFT JOIN (SELECT r.merchant_id, r.account_id, count(*) AS rows
+                       FROM unnest(v_rows) r GROUP BY r.merchant_id, r.account_id) u
+            ON u.merchant_id = x.merchant_id AND u.account_id = x.account_id
+         WHERE EXISTS (SELECT 1 FROM offer_dirty d
+                        WHERE d.merchant_id = x.merchant_id AND d.account_id = x.account_id
+                          AND d.not_before_us <= p_now_us AND (x.may_rise OR d.urgency <> 3))
+         ORDER BY x.place
+    LOOP
         FOREACH v_field IN ARRAY ARRAY[p_first[i], (3 - p_first[i])::smallint] LOOP
             FOR v_round IN 1 .. 2 LOOP  -- behind the cursor, then from the beginning up to it
                 EXIT WHEN v_left <= 0;
-                WITH picked AS MATERIALIZED (
-                    SELECT listing_id FROM offer_dirty
-                     WHERE merchant_id = p_merchants[i] AND account_id = p_accounts[i]
-                       AND field = v_field
-                       AND listing_id > CASE v_round WHEN 1 THEN p_after[i] ELSE 0 END
-                       AND listing_id <= CASE v_round WHEN 1 THEN 9223372036854775807
-                                                      ELSE p_after[i] END
-                       AND not_before_us <= p_now_us
-                       AND (p_up[i] OR urgency <> 3)
-                     ORDER BY listing_id LIMIT v_left FOR UPDATE SKIP LOCKED
-                ), gone AS (
-                    DELETE FROM offer_dirty d USING picked
-                     WHERE d.merchant_id = p_merchants[i] AND d.account_id = p_accounts[i]
-                       AND d.field = v_field AND d.listing_id = picked.listing_id
-                    RETURNING d.*
-                )
-                SELECT array_agg(gone::offer_dirty) INTO v_more FROM gone;
-                v_rows := v_rows || v_more;
-                v_left := v_left - coalesce(array_length(v_more, 1), 0);
+                SELECT array_agg(d.row_id) INTO v_found
+                  FROM (SELECT ctid AS row_id FROM offer_dirty
+                         WHERE merchant_id = p_merchants[i] AND account_id = p_accounts[i]
+                           AND field = v_field
+                           AND listing_id > CASE v_round WHEN 1 THEN p_after[i] ELSE 0 END
+                           AND listing_id <= CASE v_round WHEN 1 THEN 9223372036854775807
+                                                          ELSE p_after[i] END
+                           AND not_before_us <= p_now_us
+                           AND (p_up[i] OR urgency <> 3)
+                         ORDER BY listing_id LIMIT v_left FOR UPDATE SKIP LOCKED) d;
+                v_rows := v_rows || ARRAY(SELECT t FROM take_dirty(v_found) t);
+                v_left := v_left - coalesce(array_length(v_found, 1), 0);
             END LOOP;
         END LOOP;
     END LOOP;
     IF array_length(v_rows, 1) IS NULL THEN
         RETURN;
     END IF;
+    v_pairs := true = ANY (p_joint) OR EXISTS (SELECT 1 FROM unnest(v_rows) r WHERE r.reassert);
 
     RETURN QUERY
     WITH lane AS (
@@ -81,15 +116,15 @@ BEGIN
     ), claimed AS (
         SELECT d.* FROM unnest(v_rows) AS d
         UNION ALL
-        -- A marketplace that demands all fields: the other one is read in the same claim.
+        -- A marketplace that demands all fields: the other one is read in the same claim. So is the
+        -- price beside a quantity that is told again: some refuse the very body they have had.
         SELECT d.merchant_id, d.account_id, d.listing_id, (3 - d.field)::smallint, d.urgency, d.rank,
                d.since_us, 0::bigint, true
-          FROM unnest(v_rows) AS d
+          FROM (SELECT r.*, count(*) OVER (PARTITION BY r.merchant_id, r.account_id,
+                                                        r.listing_id) AS fields
+                  FROM unnest(v_rows) AS r WHERE v_pairs) AS d
           JOIN lane USING (merchant_id, account_id)
-         WHERE lane.is_joint
-           AND NOT EXISTS (SELECT 1 FROM unnest(v_rows) AS e
-                            WHERE e.merchant_id = d.merchant_id AND e.account_id = d.account_id
-                              AND e.listing_id = d.listing_id AND e.field <> d.field)
+         WHERE d.fields = 1 AND (lane.is_joint OR (d.reassert AND d.field = 1))
     ), looked AS (
         SELECT c.*, lane.batch, lane.epoch, lane.may_rise, key.push_key,
                CASE c.field WHEN 1 THEN q.revision ELSE p.revision END AS revision,
@@ -99,8 +134,11 @@ BEGIN
                l.state IN ('on_sale', 'off_sale') AS is_pushable,
                coalesce(f.is_unanswered, false) AS is_unanswered,
                coalesce(f.is_open, false) AND NOT lane.is_ordered AS must_wait,
-               f.least_quantity, coalesce(f.newest, 0) AS newest_sent, f.is_open,
-               s.units AS own_units, s.is_ambiguous
+               f.least_quantity, f.greatest_quantity, coalesce(f.newest, 0) AS newest_sent,
+               f.is_open, s.units AS own_units, s.is_ambiguous,
+               EXISTS (SELECT 1 FROM offer_unsettled u
+                        WHERE u.merchant_id = c.merchant_id AND u.account_id = c.account_id
+                          AND u.listing_id = c.listing_id AND u.field = c.field) AS is_unsettled
           FROM claimed c
           JOIN lane USING (merchant_id, account_id)
           JOIN listing l ON l.merchant_id = c.merchant_id AND l.listing_id = c.listing_id
@@ -108,15 +146,21 @@ BEGIN
            AND key.account_id = c.account_id AND key.listing_id = c.listing_id
           JOIN offer_acknowledged k ON k.merchant_id = c.merchant_id
            AND k.account_id = c.account_id AND k.listing_id = c.listing_id
-          LEFT JOIN offer_desired_quantity q ON c.field = 1 AND q.merchant_id = c.merchant_id
-           AND q.account_id = c.account_id AND q.listing_id = c.listing_id
-          LEFT JOIN offer_desired_price p ON c.field = 2 AND p.merchant_id = c.merchant_id
-           AND p.account_id = c.account_id AND p.listing_id = c.listing_id
+          -- The field stands inside the key, so that the other table is not even asked.
+          LEFT JOIN offer_desired_quantity q ON q.merchant_id = c.merchant_id
+           AND q.account_id = c.account_id
+           AND q.listing_id = CASE c.field WHEN 1 THEN c.listing_id END
+          LEFT JOIN offer_desired_price p ON p.merchant_id = c.merchant_id
+           AND p.account_id = c.account_id
+           AND p.listing_id = CASE c.field WHEN 2 THEN c.listing_id END
           LEFT JOIN LATERAL (
               SELECT bool_or(t.state = 1) AS is_unanswered, bool_or(t.state = 2) AS is_open,
-                     min(i.quantity) AS least_quantity, max(i.revision) AS newest
+                     min(i.quantity) AS least_quantity, max(i.quantity) AS greatest_quantity,
+                     max(i.revision) AS newest
                 FROM offer_inflight i
-                JOIN ticket t ON t.merchant_id = i.merchant_id AND t.ticket_id = i.ticket_id
+               CROSS JOIN LATERAL (SELECT x.state FROM ticket x
+                                    WHERE x.merchant_id = i.merchant_id
+                                      AND x.ticket_id = i.ticket_id OFFSET 0) t
                WHERE i.merchant_id = c.merchant_id AND i.account_id = c.account_id
                  AND i.listing_id = c.listing_id AND i.field = c.field
           ) f ON true
@@ -139,10 +183,13 @@ BEGIN
             WHEN is_unanswered THEN 'wait'
             WHEN must_wait AND NOT (field = 1 AND quantity < least_quantity) THEN 'wait'
             WHEN field = 1 AND NOT coalesce(is_open, false) AND own_units > 0
-                 AND NOT is_ambiguous AND shelf_quantity - own_units = quantity THEN 'expected'
+                 AND NOT is_ambiguous AND NOT is_unsettled
+                 AND shelf_quantity - own_units = quantity THEN 'expected'
+            -- Lower than what stands there or is on its way there may always go. All else could
+            -- put back a unit whose sale is not known yet.
             WHEN field = 1 AND NOT may_rise
-                 AND (shelf_quantity IS NULL OR quantity > shelf_quantity
-                      OR (reassert AND quantity = shelf_quantity)) THEN 'rise'
+                 AND quantity >= greatest(coalesce(shelf_quantity - coalesce(own_units, 0), -1),
+                                          coalesce(greatest_quantity, -1)) THEN 'rise'
             ELSE 'send' END AS verdict
           FROM looked
     ), back AS (
@@ -153,7 +200,7 @@ BEGIN
                CASE verdict WHEN 'rise' THEN 3 ELSE urgency END, rank, since_us,
                CASE verdict WHEN 'wait' THEN p_now_us + 2000000 ELSE 0 END, reassert
           FROM judged WHERE verdict IN ('wait', 'rise')
-         ORDER BY merchant_id, account_id, field, listing_id
+         ORDER BY merchant_id, listing_id, field  -- as everybody takes dirty rows
         ON CONFLICT (merchant_id, account_id, field, listing_id) DO UPDATE
            SET since_us = least(o.since_us, excluded.since_us),
                reassert = o.reassert OR excluded.reassert
@@ -170,18 +217,22 @@ BEGIN
          WHERE z.merchant_id = e.merchant_id AND z.account_id = e.account_id
            AND z.listing_id = e.listing_id
     ), numbered AS (
-        SELECT *, (dense_rank() OVER (PARTITION BY merchant_id, account_id
-                                      ORDER BY first_urgency, first_rank, listing_id) - 1) / batch
-                      AS request
-          FROM (SELECT *, min(urgency) OVER w AS first_urgency, min(rank) OVER w AS first_rank
-                  FROM judged WHERE verdict = 'send'
-                WINDOW w AS (PARTITION BY merchant_id, account_id, listing_id)) n
+        SELECT *, dense_rank() OVER (ORDER BY merchant_id, account_id, request) AS place
+          FROM (SELECT *, (dense_rank() OVER (PARTITION BY merchant_id, account_id
+                                              ORDER BY first_urgency, first_rank, listing_id) - 1)
+                              / batch AS request
+                  FROM (SELECT *, min(urgency) OVER w AS first_urgency, min(rank) OVER w AS first_rank
+                          FROM judged WHERE verdict = 'send'
+                        WINDOW w AS (PARTITION BY merchant_id, account_id, listing_id)) n) r
     ), request AS (
-        SELECT merchant_id, account_id, request, epoch, nextval('ticket_id_seq') AS ticket_id,
+        SELECT merchant_id, account_id, place, epoch, nextval('ticket_id_seq') AS ticket_id,
                listing_ids
-          FROM (SELECT merchant_id, account_id, request, epoch,
+          FROM (SELECT merchant_id, account_id, place, epoch,
                        array_agg(DISTINCT listing_id) AS listing_ids
-                  FROM numbered GROUP BY merchant_id, account_id, request, epoch) r
+                  FROM numbered GROUP BY merchant_id, account_id, place, epoch) r
+    ), tickets AS (
+        -- By place: looked up below instead of joined, as there may be hundreds of requests.
+        SELECT array_agg(ticket_id ORDER BY place) AS ids FROM request
     ), opened AS (
         INSERT INTO ticket (merchant_id, ticket_id, account_id, surface, epoch, state, listing_ids,
                             send_by_us, claimed_us)
@@ -191,22 +242,25 @@ BEGIN
     ), sent AS (
         INSERT INTO offer_inflight (merchant_id, account_id, listing_id, field, ticket_id, revision,
                                     quantity, list_minor, sale_minor, floor_minor, since_us)
-        SELECT n.merchant_id, n.account_id, n.listing_id, n.field, r.ticket_id, n.revision,
-               n.quantity, n.list_minor, n.sale_minor, n.floor_minor, n.since_us
-          FROM numbered n JOIN request r USING (merchant_id, account_id, request)
+        SELECT n.merchant_id, n.account_id, n.listing_id, n.field, (SELECT ids FROM tickets)[n.place],
+               n.revision, n.quantity, n.list_minor, n.sale_minor, n.floor_minor, n.since_us
+          FROM numbered n
     ), overlapping AS (
         INSERT INTO offer_unsettled AS u (merchant_id, account_id, listing_id, field, recheck_us,
                                           since_us, reason)
         SELECT merchant_id, account_id, listing_id, field, 9223372036854775807, p_now_us, 1
           FROM numbered WHERE is_open
-        ON CONFLICT (merchant_id, account_id, listing_id, field) DO NOTHING
+         ORDER BY merchant_id, listing_id, field
+        -- An older doubt waits for these tickets too, whenever its own next look would be.
+        ON CONFLICT (merchant_id, account_id, listing_id, field) DO UPDATE
+           SET recheck_us = excluded.recheck_us
     )
-    SELECT r.ticket_id, n.merchant_id, n.account_id, n.listing_id, min(n.push_key),
-           max(n.quantity), max(n.list_minor), max(n.sale_minor), max(n.floor_minor),
-           min(n.urgency), min(n.since_us)
-      FROM numbered n JOIN request r USING (merchant_id, account_id, request)
-     GROUP BY r.ticket_id, n.merchant_id, n.account_id, n.listing_id
-     ORDER BY r.ticket_id, n.listing_id;
+    SELECT (SELECT ids FROM tickets)[n.place], n.merchant_id, n.account_id, n.listing_id,
+           min(n.push_key), max(n.quantity), max(n.list_minor), max(n.sale_minor),
+           max(n.floor_minor), min(n.urgency), min(n.since_us)
+      FROM numbered n
+     GROUP BY n.place, n.merchant_id, n.account_id, n.listing_id
+     ORDER BY 1, n.listing_id;
 END
 $$;
 
@@ -214,7 +268,11 @@ $$;
 CREATE OR REPLACE FUNCTION accept_tickets(
     p_merchants integer[], p_tickets bigint[], p_epochs bigint[], p_references text[],
     p_handed_us bigint[], p_released_us bigint[], p_accepted_us bigint[]
-) RETURNS SETOF bigint LANGUAGE plpgsql AS $$
+) RETURNS SETOF bigint LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_material = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    v_found tid[];
 BEGIN
     RETURN QUERY
     UPDATE ticket t
@@ -227,15 +285,31 @@ BEGIN
        AND t.state = 1
     RETURNING t.ticket_id;
     -- Rows that waited for the answer may now be judged again (a quantity down goes at once).
-    UPDATE offer_dirty d SET not_before_us = 0
-      FROM (SELECT t.merchant_id, t.account_id, unnest(t.listing_ids) AS listing_id
-              FROM ticket t
-              JOIN unnest(p_merchants, p_tickets) AS x (merchant_id, ticket_id)
-                ON t.merchant_id = x.merchant_id AND t.ticket_id = x.ticket_id) w
-     WHERE d.merchant_id = w.merchant_id AND d.account_id = w.account_id
-       AND d.field IN (1, 2) AND d.listing_id = w.listing_id AND d.not_before_us > 0;
+    -- A row that somebody holds is being marked afresh or claimed: it needs no hint, and waiting
+    -- for it out of turn could end in a deadlock.
+    SELECT array_agg(d.row_id) INTO v_found
+      FROM unnest(p_merchants, p_tickets) AS x (merchant_id, ticket_id)
+      JOIN ticket t ON t.merchant_id = x.merchant_id AND t.ticket_id = x.ticket_id
+     CROSS JOIN LATERAL unnest(t.listing_ids) AS w (listing_id)
+     CROSS JOIN LATERAL (
+          SELECT o.ctid AS row_id FROM offer_dirty o
+           WHERE o.merchant_id = t.merchant_id AND o.account_id = t.account_id
+             AND o.field IN (1, 2) AND o.listing_id = w.listing_id AND o.not_before_us > 0
+             FOR UPDATE SKIP LOCKED) d;
+    IF v_found IS NOT NULL THEN
+        PERFORM wake_dirty(v_found);
+    END IF;
 END
 $$;
+
+DROP TYPE IF EXISTS ended_item;
+-- An item of an ended ticket, as end_tickets passes it from statement to statement.
+CREATE TYPE ended_item AS (
+    merchant_id integer, account_id integer, listing_id bigint, field smallint,
+    ticket_id bigint, revision bigint, quantity integer, list_minor bigint, sale_minor bigint,
+    floor_minor bigint, since_us bigint, sent_us bigint, verdict smallint, code text,
+    words text, advice text, not_before_us bigint, recheck_us bigint, final_us bigint
+);
 
 -- End tickets: every item ends as done (0), refused (1), unknown (2), to be sent again (3) or
 -- unknown with evidence that it arrived (4: look before anything else). Each ticket has a verdict
@@ -250,18 +324,16 @@ CREATE OR REPLACE FUNCTION end_tickets(
     p_now_us bigint, p_skew_us bigint
 ) RETURNS TABLE (o_ticket_id bigint, o_done integer, o_refused integer, o_unknown integer,
                  o_again integer)
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_material = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
+    v_items ended_item[];
+    v_verdicts smallint[];  -- those that occur
+    v_found tid[];
+    v_unsettled tid[];
 BEGIN
-    CREATE TEMPORARY TABLE IF NOT EXISTS ended_item (
-        merchant_id integer, account_id integer, listing_id bigint, field smallint,
-        ticket_id bigint, revision bigint, quantity integer, list_minor bigint, sale_minor bigint,
-        floor_minor bigint, since_us bigint, sent_us bigint, verdict smallint, code text,
-        words text, advice text, not_before_us bigint, recheck_us bigint, final_us bigint
-    ) ON COMMIT DELETE ROWS;
-    DELETE FROM ended_item;
-
     -- Only the owner of the epoch may end a ticket: a zombie's late answer changes nothing.
     WITH x AS (
         SELECT * FROM unnest(p_merchants, p_tickets, p_epochs, p_verdicts, p_codes, p_words,
@@ -281,157 +353,200 @@ BEGIN
            AND t.state < 3
         RETURNING t.merchant_id, t.account_id, t.ticket_id, t.listing_ids, t.released_us,
                   x.verdict, x.code, x.words, x.advice, x.not_before_us, x.recheck_us, x.final_us
-    ), item AS (
-        SELECT e.*, listing_id FROM ended e CROSS JOIN LATERAL unnest(e.listing_ids) AS listing_id
-    ), gone AS (
-        DELETE FROM offer_inflight i USING item
-         WHERE i.merchant_id = item.merchant_id AND i.account_id = item.account_id
-           AND i.listing_id = item.listing_id AND i.field IN (1, 2)
-           AND i.ticket_id = item.ticket_id
-        RETURNING i.*, item.released_us, item.verdict, item.code, item.words, item.advice,
-                  item.not_before_us, item.recheck_us, item.final_us
     )
-    INSERT INTO ended_item
-    SELECT g.merchant_id, g.account_id, g.listing_id, g.field, g.ticket_id, g.revision, g.quantity,
-           g.list_minor, g.sale_minor, g.floor_minor, g.since_us,
-           coalesce(g.released_us, p_now_us), coalesce(x.verdict, g.verdict),
-           coalesce(x.code, g.code, ''), coalesce(x.words, g.words, ''),
-           coalesce(x.advice, g.advice, ''), g.not_before_us, g.recheck_us, g.final_us
-      FROM gone g
+    SELECT array_agg(ROW(i.merchant_id, i.account_id, i.listing_id, i.field, i.ticket_id, i.revision,
+                         i.quantity, i.list_minor, i.sale_minor, i.floor_minor, i.since_us,
+                         coalesce(e.released_us, p_now_us), coalesce(x.verdict, e.verdict),
+                         coalesce(x.code, e.code, ''), coalesce(x.words, e.words, ''),
+                         coalesce(x.advice, e.advice, ''), e.not_before_us, e.recheck_us,
+                         e.final_us)::ended_item),
+           array_agg(DISTINCT coalesce(x.verdict, e.verdict)), array_agg(i.row_id)
+      INTO v_items, v_verdicts, v_found
+      FROM ended e
+     CROSS JOIN LATERAL unnest(e.listing_ids) AS u (listing_id)
+     CROSS JOIN LATERAL (
+          SELECT f.ctid AS row_id, f.* FROM offer_inflight f
+           WHERE f.merchant_id = e.merchant_id AND f.account_id = e.account_id
+             AND f.listing_id = u.listing_id AND f.field IN (1, 2) AND f.ticket_id = e.ticket_id
+          OFFSET 0) i
       LEFT JOIN unnest(x_tickets, x_listings, x_fields, x_verdicts, x_codes, x_words, x_advice)
              AS x (ticket_id, listing_id, field, verdict, code, words, advice)
-        ON x.ticket_id = g.ticket_id AND x.listing_id = g.listing_id
-       AND (x.field = 0 OR x.field = g.field);
+        ON x.ticket_id = i.ticket_id AND x.listing_id = i.listing_id
+       AND (x.field = 0 OR x.field = i.field);
+    IF v_items IS NULL THEN
+        RETURN;
+    END IF;
+    PERFORM drop_inflight(v_found);
 
     UPDATE offer_acknowledged k
-       SET quantity = CASE WHEN d.has_quantity THEN d.quantity ELSE k.quantity END,
-           quantity_revision = CASE WHEN d.has_quantity THEN d.quantity_revision
-                                    ELSE k.quantity_revision END,
-           quantity_sent_us = CASE WHEN d.has_quantity THEN d.sent_us ELSE k.quantity_sent_us END,
-           quantity_done_us = CASE WHEN d.has_quantity THEN p_now_us ELSE k.quantity_done_us END,
-           list_minor = CASE WHEN d.has_price THEN d.list_minor ELSE k.list_minor END,
-           sale_minor = CASE WHEN d.has_price THEN d.sale_minor ELSE k.sale_minor END,
-           floor_minor = CASE WHEN d.has_price THEN d.floor_minor ELSE k.floor_minor END,
-           price_revision = CASE WHEN d.has_price THEN d.price_revision ELSE k.price_revision END
+       SET quantity = CASE WHEN d.quantity_revision >= k.quantity_revision
+                           THEN d.quantity ELSE k.quantity END,
+           quantity_sent_us = CASE WHEN d.quantity_revision >= k.quantity_revision
+                                   THEN d.sent_us ELSE k.quantity_sent_us END,
+           quantity_done_us = CASE WHEN d.quantity_revision >= k.quantity_revision
+                                   THEN p_now_us ELSE k.quantity_done_us END,
+           quantity_revision = greatest(d.quantity_revision, k.quantity_revision),
+           list_minor = CASE WHEN d.price_revision >= k.price_revision
+                             THEN d.list_minor ELSE k.list_minor END,
+           sale_minor = CASE WHEN d.price_revision >= k.price_revision
+                             THEN d.sale_minor ELSE k.sale_minor END,
+           floor_minor = CASE WHEN d.price_revision >= k.price_revision
+                              THEN d.floor_minor ELSE k.floor_minor END,
+           price_revision = greatest(d.price_revision, k.price_revision)
       FROM (
-          SELECT e.merchant_id, e.account_id, e.listing_id,
-                 bool_or(e.field = 1) AS has_quantity, max(e.quantity) AS quantity,
+          SELECT e.merchant_id, e.account_id, e.listing_id, max(e.quantity) AS quantity,
                  max(e.revision) FILTER (WHERE e.field = 1) AS quantity_revision,
                  min(e.sent_us) FILTER (WHERE e.field = 1) AS sent_us,
-                 bool_or(e.field = 2) AS has_price, max(e.list_minor) AS list_minor,
-                 max(e.sale_minor) AS sale_minor, max(e.floor_minor) AS floor_minor,
+                 max(e.list_minor) AS list_minor, max(e.sale_minor) AS sale_minor,
+                 max(e.floor_minor) AS floor_minor,
                  max(e.revision) FILTER (WHERE e.field = 2) AS price_revision
             FROM (
                 SELECT DISTINCT ON (i.merchant_id, i.account_id, i.listing_id, i.field) i.*
-                  FROM ended_item i
-                  JOIN offer_acknowledged a
-                    ON a.merchant_id = i.merchant_id AND a.account_id = i.account_id
-                   AND a.listing_id = i.listing_id
+                  FROM unnest(v_items) i
                  WHERE i.verdict = 0
-                   AND i.revision >= CASE i.field WHEN 1 THEN a.quantity_revision
-                                                  ELSE a.price_revision END
                  ORDER BY i.merchant_id, i.account_id, i.listing_id, i.field, i.revision DESC
             ) e
            GROUP BY e.merchant_id, e.account_id, e.listing_id
       ) d
      WHERE k.merchant_id = d.merchant_id AND k.account_id = d.account_id
-       AND k.listing_id = d.listing_id;
+       AND k.listing_id = d.listing_id
+       AND (d.quantity_revision >= k.quantity_revision OR d.price_revision >= k.price_revision);
 
-    DELETE FROM offer_refusal r USING ended_item i
-     WHERE i.verdict = 0 AND r.merchant_id = i.merchant_id AND r.account_id = i.account_id
-       AND r.listing_id = i.listing_id AND r.field = i.field AND r.revision <= i.revision;
+    SELECT array_agg(r.row_id) INTO v_found
+      FROM unnest(v_items) i
+     CROSS JOIN LATERAL (
+          SELECT f.ctid AS row_id FROM offer_refusal f
+           WHERE f.merchant_id = i.merchant_id AND f.account_id = i.account_id
+             AND f.listing_id = i.listing_id AND f.field = i.field AND f.revision <= i.revision
+          OFFSET 0) r
+     WHERE i.verdict = 0;
+    IF v_found IS NOT NULL THEN
+        DELETE FROM offer_refusal WHERE ctid = ANY (v_found);
+    END IF;
 
-    INSERT INTO offer_refusal AS r (merchant_id, account_id, listing_id, field, revision, code,
-                                    words, advice, refused_us)
-    SELECT DISTINCT ON (merchant_id, account_id, listing_id, field)
-           merchant_id, account_id, listing_id, field, revision, code, words, advice, p_now_us
-      FROM ended_item WHERE verdict = 1
-     ORDER BY merchant_id, account_id, listing_id, field, revision DESC
-    ON CONFLICT (merchant_id, account_id, listing_id, field) DO UPDATE
-       SET revision = excluded.revision, code = excluded.code, words = excluded.words,
-           advice = excluded.advice, refused_us = excluded.refused_us
-     WHERE r.revision <= excluded.revision;
+    IF 1 = ANY (v_verdicts) THEN
+        INSERT INTO offer_refusal AS r (merchant_id, account_id, listing_id, field, revision, code,
+                                        words, advice, refused_us)
+        SELECT DISTINCT ON (merchant_id, account_id, listing_id, field)
+               merchant_id, account_id, listing_id, field, revision, code, words, advice, p_now_us
+          FROM unnest(v_items) i WHERE verdict = 1
+         ORDER BY merchant_id, account_id, listing_id, field, revision DESC
+        ON CONFLICT (merchant_id, account_id, listing_id, field) DO UPDATE
+           SET revision = excluded.revision, code = excluded.code, words = excluded.words,
+               advice = excluded.advice, refused_us = excluded.refused_us
+         WHERE r.revision <= excluded.revision;
+    END IF;
 
     -- To be sent again, and unknown quantity-downs at once: a unit sold twice is the worse harm.
-    INSERT INTO offer_dirty AS o (merchant_id, account_id, listing_id, field, urgency, rank,
-                                  since_us, not_before_us)
-    SELECT i.merchant_id, i.account_id, i.listing_id, i.field,
-           CASE WHEN i.field = 2 THEN 2
-                WHEN i.quantity < coalesce(k.quantity, 2147483647) THEN 0 ELSE 3 END,
-           0, min(i.since_us), max(i.not_before_us)
-      FROM ended_item i
-      JOIN offer_acknowledged k ON k.merchant_id = i.merchant_id
-       AND k.account_id = i.account_id AND k.listing_id = i.listing_id
-     WHERE i.verdict = 3 OR (i.verdict = 2 AND i.field = 1
-                             AND i.quantity < coalesce(k.quantity, 2147483647))
-     GROUP BY i.merchant_id, i.account_id, i.listing_id, i.field, i.quantity, k.quantity
-     ORDER BY i.merchant_id, i.account_id, i.field, i.listing_id
-    ON CONFLICT (merchant_id, account_id, field, listing_id) DO UPDATE
-       SET since_us = least(o.since_us, excluded.since_us);
+    IF v_verdicts && ARRAY[2, 3]::smallint[] THEN
+        INSERT INTO offer_dirty AS o (merchant_id, account_id, listing_id, field, urgency, rank,
+                                      since_us, not_before_us)
+        SELECT i.merchant_id, i.account_id, i.listing_id, i.field,
+               CASE WHEN i.field = 2 THEN 2
+                    WHEN i.quantity < coalesce(k.quantity, 2147483647) THEN 0 ELSE 3 END,
+               0, min(i.since_us), max(i.not_before_us)
+          FROM unnest(v_items) i
+          JOIN offer_acknowledged k ON k.merchant_id = i.merchant_id
+           AND k.account_id = i.account_id AND k.listing_id = i.listing_id
+         WHERE i.verdict = 3 OR (i.verdict = 2 AND i.field = 1
+                                 AND i.quantity < coalesce(k.quantity, 2147483647))
+         GROUP BY i.merchant_id, i.account_id, i.listing_id, i.field, i.quantity, k.quantity
+         ORDER BY i.merchant_id, i.listing_id, i.field  -- as everybody takes dirty rows
+        ON CONFLICT (merchant_id, account_id, field, listing_id) DO UPDATE
+           SET since_us = least(o.since_us, excluded.since_us);
+    END IF;
 
-    INSERT INTO offer_unsettled AS u (merchant_id, account_id, listing_id, field, recheck_us,
-                                      final_us, since_us, reason)
-    SELECT merchant_id, account_id, listing_id, field, max(recheck_us), max(final_us), p_now_us, 2
-      FROM ended_item WHERE verdict IN (2, 4)
-     GROUP BY merchant_id, account_id, listing_id, field
-    ON CONFLICT (merchant_id, account_id, listing_id, field) DO UPDATE
-       SET recheck_us = CASE WHEN u.recheck_us = 9223372036854775807 THEN u.recheck_us
-                             ELSE excluded.recheck_us END,
-           final_us = greatest(u.final_us, excluded.final_us), reason = 2;
+    -- A look that is under way began before this end: it shall judge nothing (settle_observed).
+    SELECT array_agg(u.row_id) INTO v_unsettled
+      FROM unnest(v_items) i
+     CROSS JOIN LATERAL (
+          SELECT f.ctid AS row_id FROM offer_unsettled f
+           WHERE f.merchant_id = i.merchant_id AND f.account_id = i.account_id
+             AND f.listing_id = i.listing_id AND f.field = i.field
+          OFFSET 0) u;
+    IF v_unsettled IS NOT NULL THEN
+        UPDATE offer_unsettled SET recheck_us = p_now_us
+         WHERE ctid = ANY (v_unsettled) AND recheck_us < p_now_us;
+    END IF;
+
+    IF v_verdicts && ARRAY[2, 4]::smallint[] THEN
+        INSERT INTO offer_unsettled AS u (merchant_id, account_id, listing_id, field, recheck_us,
+                                          final_us, since_us, reason)
+        SELECT merchant_id, account_id, listing_id, field, max(recheck_us), max(final_us), p_now_us,
+               2
+          FROM unnest(v_items) i WHERE verdict IN (2, 4)
+         GROUP BY merchant_id, account_id, listing_id, field
+         ORDER BY merchant_id, listing_id, field
+        ON CONFLICT (merchant_id, account_id, listing_id, field) DO UPDATE
+           SET recheck_us = CASE WHEN u.recheck_us = 9223372036854775807 THEN u.recheck_us
+                                 ELSE excluded.recheck_us END,
+               final_us = greatest(u.final_us, excluded.final_us), reason = 2;
+    END IF;
 
     -- A sale of the channel's own that fell into the push: look once more.
     INSERT INTO offer_unsettled AS u (merchant_id, account_id, listing_id, field, recheck_us,
                                       since_us, reason)
     SELECT DISTINCT i.merchant_id, i.account_id, i.listing_id, 1::smallint, p_now_us + p_skew_us,
            p_now_us, 4
-      FROM ended_item i
+      FROM unnest(v_items) i
       JOIN offer_shelf_sale z ON z.merchant_id = i.merchant_id AND z.account_id = i.account_id
        AND z.listing_id = i.listing_id
        AND z.placed_us BETWEEN i.sent_us - p_skew_us AND p_now_us + p_skew_us
      WHERE i.verdict = 0 AND i.field = 1
-    ON CONFLICT (merchant_id, account_id, listing_id, field) DO NOTHING;
-    DELETE FROM offer_shelf_sale z USING ended_item i
-     WHERE i.verdict = 0 AND i.field = 1 AND z.merchant_id = i.merchant_id
-       AND z.account_id = i.account_id AND z.listing_id = i.listing_id
-       AND z.placed_us < i.sent_us - p_skew_us;
+    ON CONFLICT (merchant_id, account_id, listing_id, field) DO UPDATE
+       SET recheck_us = CASE WHEN u.recheck_us = 9223372036854775807 THEN u.recheck_us
+                             ELSE least(u.recheck_us, excluded.recheck_us) END;
+    SELECT array_agg(z.row_id) INTO v_found
+      FROM unnest(v_items) i
+     CROSS JOIN LATERAL (
+          SELECT f.ctid AS row_id FROM offer_shelf_sale f
+           WHERE f.merchant_id = i.merchant_id AND f.account_id = i.account_id
+             AND f.listing_id = i.listing_id AND f.placed_us < i.sent_us - p_skew_us
+          OFFSET 0) z
+     WHERE i.verdict = 0 AND i.field = 1;
+    IF v_found IS NOT NULL THEN
+        DELETE FROM offer_shelf_sale WHERE ctid = ANY (v_found);
+    END IF;
 
     -- The last open ticket of an overlap has ended: now one more look is due.
-    UPDATE offer_unsettled u SET recheck_us = p_now_us
-      FROM (SELECT DISTINCT merchant_id, account_id, listing_id, field FROM ended_item) i
-     WHERE u.merchant_id = i.merchant_id AND u.account_id = i.account_id
-       AND u.listing_id = i.listing_id AND u.field = i.field
-       AND u.recheck_us = 9223372036854775807
-       AND NOT EXISTS (SELECT 1 FROM offer_inflight f
-                        WHERE f.merchant_id = u.merchant_id AND f.account_id = u.account_id
-                          AND f.listing_id = u.listing_id AND f.field = u.field);
+    IF v_unsettled IS NOT NULL THEN
+        UPDATE offer_unsettled u SET recheck_us = p_now_us
+          FROM unnest(v_items) i
+         WHERE u.merchant_id = i.merchant_id AND u.account_id = i.account_id
+           AND u.listing_id = i.listing_id AND u.field = i.field
+           AND u.recheck_us = 9223372036854775807
+           AND NOT EXISTS (SELECT 1 FROM offer_inflight f
+                            WHERE f.merchant_id = u.merchant_id AND f.account_id = u.account_id
+                              AND f.listing_id = u.listing_id AND f.field = u.field);
+    END IF;
 
-    -- Rows that waited for the answer may be judged again; a backoff of ours is kept.
-    UPDATE offer_dirty d SET not_before_us = 0
-      FROM ended_item i
-     WHERE i.verdict <> 3 AND d.merchant_id = i.merchant_id AND d.account_id = i.account_id
-       AND d.field = i.field AND d.listing_id = i.listing_id AND d.not_before_us > 0;
-
-    -- One row of the feed an account and batch; the reader looks the values up.
-    INSERT INTO event (merchant_id, day, at_us, kind, account_id, facts)
-    SELECT merchant_id, to_timestamp(p_now_us / 1000000)::date, p_now_us, 'offer.ended', account_id,
-           jsonb_build_object(
-               'done', count(*) FILTER (WHERE verdict = 0),
-               'refused', count(*) FILTER (WHERE verdict = 1),
-               'unknown', count(*) FILTER (WHERE verdict IN (2, 4)),
-               'listings', to_jsonb((array_agg(DISTINCT listing_id))[1:200]))
-      FROM ended_item GROUP BY merchant_id, account_id ORDER BY merchant_id, account_id;
+    -- Rows that waited for the answer may be judged again; a backoff of ours is kept. Held rows
+    -- are left out for the reason given in accept_tickets.
+    SELECT array_agg(d.row_id) INTO v_found
+      FROM unnest(v_items) i
+     CROSS JOIN LATERAL (
+          SELECT o.ctid AS row_id FROM offer_dirty o
+           WHERE o.merchant_id = i.merchant_id AND o.account_id = i.account_id
+             AND o.field = i.field AND o.listing_id = i.listing_id AND o.not_before_us > 0
+             FOR UPDATE SKIP LOCKED) d
+     WHERE i.verdict <> 3;
+    IF v_found IS NOT NULL THEN
+        PERFORM wake_dirty(v_found);
+    END IF;
 
     RETURN QUERY
     SELECT ticket_id, count(*) FILTER (WHERE verdict = 0)::integer,
            count(*) FILTER (WHERE verdict = 1)::integer,
            count(*) FILTER (WHERE verdict IN (2, 4))::integer,
            count(*) FILTER (WHERE verdict = 3)::integer
-      FROM ended_item GROUP BY ticket_id ORDER BY ticket_id;
+      FROM unnest(v_items) i GROUP BY ticket_id ORDER BY ticket_id;
 END
 $$;
 
 -- What a look at the channel showed, for listings that were unsettled. Equal to what we want:
--- settled. Different: told again. Rows with something still in flight stay unsettled.
+-- settled. Different: told again. Rows with something still in flight stay unsettled, and so do
+-- those that were not due when the look began: whatever ended since may have changed the shelf
+-- after it was looked at, and the look is made again.
 CREATE OR REPLACE FUNCTION settle_observed(
     p_merchant integer, p_account integer, p_listings bigint[], p_fields smallint[],
     p_quantities integer[], p_lists bigint[], p_sales bigint[], p_observed_us bigint, p_now_us bigint
@@ -440,9 +555,14 @@ DECLARE
     v_again integer;
 BEGIN
     WITH seen AS (
-        SELECT x.* FROM unnest(p_listings, p_fields, p_quantities, p_lists, p_sales)
+        SELECT x.*, u.since_us
+          FROM unnest(p_listings, p_fields, p_quantities, p_lists, p_sales)
             AS x (listing_id, field, quantity, list_minor, sale_minor)
-         WHERE NOT EXISTS (SELECT 1 FROM offer_inflight f
+          LEFT JOIN offer_unsettled u
+            ON u.merchant_id = p_merchant AND u.account_id = p_account
+           AND u.listing_id = x.listing_id AND u.field = x.field
+         WHERE (u.recheck_us > p_observed_us) IS NOT TRUE
+           AND NOT EXISTS (SELECT 1 FROM offer_inflight f
                             WHERE f.merchant_id = p_merchant AND f.account_id = p_account
                               AND f.listing_id = x.listing_id AND f.field = x.field)
     ), judged AS (
@@ -475,6 +595,21 @@ BEGIN
          WHERE j.field = 1 AND j.is_equal AND k.merchant_id = p_merchant
            AND k.account_id = p_account AND k.listing_id = j.listing_id
            AND k.quantity_revision <= j.quantity_revision
+    ), counted AS (
+        -- Sales of the channel's own that the look has seen are no longer subtracted from it.
+        DELETE FROM offer_shelf_sale z USING judged j
+         WHERE j.field = 1 AND j.quantity IS NOT NULL AND z.merchant_id = p_merchant
+           AND z.account_id = p_account AND z.listing_id = j.listing_id
+           AND z.placed_us < p_observed_us - 2000000
+    ), other_quantity AS (
+        -- What stands there is known now, and whether telling it again lowers it.
+        UPDATE offer_acknowledged k
+           SET quantity = j.quantity, quantity_sent_us = p_observed_us,
+               quantity_done_us = p_observed_us
+          FROM judged j
+         WHERE j.field = 1 AND NOT j.is_equal AND j.quantity IS NOT NULL
+           AND k.merchant_id = p_merchant AND k.account_id = p_account
+           AND k.listing_id = j.listing_id
     ), equal_price AS (
         UPDATE offer_acknowledged k
            SET list_minor = j.list_minor, sale_minor = j.sale_minor,
@@ -484,19 +619,23 @@ BEGIN
            AND k.account_id = p_account AND k.listing_id = j.listing_id
            AND k.price_revision <= j.price_revision
     ), again AS (
+        -- At once, and ever more slowly where telling it again does not help.
         INSERT INTO offer_dirty AS o (merchant_id, account_id, listing_id, field, urgency, rank,
-                                      since_us, reassert)
+                                      since_us, not_before_us, reassert)
         SELECT p_merchant, p_account, j.listing_id, j.field,
                CASE WHEN j.field = 2 THEN 2
                     WHEN q.quantity < coalesce(j.quantity, 2147483647) THEN 0 ELSE 3 END,
-               0, p_now_us, true
+               0, p_now_us,
+               CASE WHEN p_now_us - j.since_us > 15000000
+                    THEN p_now_us + least(900000000, p_now_us - j.since_us) ELSE 0 END, true
           FROM judged j
           LEFT JOIN offer_desired_quantity q ON q.merchant_id = p_merchant
            AND q.account_id = p_account AND q.listing_id = j.listing_id
          WHERE NOT j.is_equal
-         ORDER BY j.field, j.listing_id
+         ORDER BY j.listing_id, j.field
         ON CONFLICT (merchant_id, account_id, field, listing_id) DO UPDATE
-           SET reassert = true, urgency = least(o.urgency, excluded.urgency), not_before_us = 0
+           SET reassert = true, urgency = least(o.urgency, excluded.urgency),
+               not_before_us = least(o.not_before_us, excluded.not_before_us)
         RETURNING 1
     )
     SELECT count(*) INTO v_again FROM again;
@@ -534,6 +673,7 @@ BEGIN
     RETURN QUERY
     SELECT ticket_id, reference, accepted_us, array_length(listing_ids, 1) FROM ticket
      WHERE merchant_id = p_merchant AND account_id = p_account AND state = 2
+       AND surface = 'offer'  -- publications are polled on by sync.listing
      ORDER BY ticket_id;
 END
 $$;

@@ -179,10 +179,12 @@ SELECT k.push_key, k.listing_id, q.quantity, p.list_minor, p.sale_minor, a.quant
 
 -- name: unsettle
 -- A sweep saw something else than we acknowledged: look closely.
-INSERT INTO offer_unsettled (merchant_id, account_id, listing_id, field, recheck_us, since_us, reason)
+INSERT INTO offer_unsettled AS u (merchant_id, account_id, listing_id, field, recheck_us, since_us,
+                                  reason)
 SELECT %(merchant)s, %(account)s, x.listing_id, x.field, %(now_us)s, %(now_us)s, 2
   FROM unnest(%(listings)s::bigint[], %(fields)s::smallint[]) AS x (listing_id, field)
-ON CONFLICT DO NOTHING
+ON CONFLICT (merchant_id, account_id, listing_id, field) DO UPDATE
+   SET recheck_us = least(u.recheck_us, excluded.recheck_us)
 
 -- name: unanswered_tickets
 -- Tickets of these leases that were claimed some time ago and have no answer on record.

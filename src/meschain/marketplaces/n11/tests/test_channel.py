@@ -250,7 +250,12 @@ async def test_an_item_that_cannot_be_written_is_named_and_the_others_are_not_se
     playback = Playback(QUEUED)
     odd = replace(NEW, keys=RemoteKeys(stock_code="ODD"), vat_percent=Decimal("2.5"))
     outcome = await channel_on(playback).publish([NEW, odd], CALL)
-    assert outcome == ItemOutcomes({"ODD": Refused("", "2.5", "advice.n11.vat_rate")})
+    assert outcome == ItemOutcomes(
+        {
+            NEW.keys.stock_code: Unknown("not_sent"),
+            "ODD": Refused("", "2.5", "advice.n11.vat_rate"),
+        }
+    )
     assert playback.requests == []
 
 
@@ -296,7 +301,12 @@ async def test_one_bad_price_never_takes_the_others_with_it() -> None:
     playback = Playback(QUEUED)
     bad = OfferPush("BAD", 1, Money(1, "TRY"), Money(2, "TRY"))
     outcome = await channel_on(playback).push_offers([OfferPush("A", 0), bad], CALL)
-    assert outcome == ItemOutcomes({"BAD": Refused("", "0.01 < 0.02", "advice.n11.list_price")})
+    assert outcome == ItemOutcomes(
+        {
+            "A": Unknown("not_sent"),
+            "BAD": Refused("", "0.01 < 0.02", "advice.n11.list_price"),
+        }
+    )
     assert playback.requests == []
 
 
@@ -363,7 +373,7 @@ async def test_a_task_n11_no_longer_knows_has_expired_and_is_not_refused() -> No
 # — orders —
 
 
-async def test_a_window_asks_by_last_change_and_three_hours_beyond_its_end(
+async def test_a_window_asks_by_last_change_and_for_the_newest_first(
     window: OrderWindow,
 ) -> None:
     playback = Playback(PACKAGES)
@@ -371,12 +381,13 @@ async def test_a_window_asks_by_last_change_and_three_hours_beyond_its_end(
     assert isinstance(page, OrderPage)
     assert [order.external_id for order in page.orders] == ["2038723470012"]
     assert not page.orders[0].is_whole
+    assert page.skip_token == "Picking:0"  # noqa: S105 – a place in a list, no secret
     (query,) = playback.queries
     assert query == {
         "startDate": "1791619200000",
-        "endDate": str(1791619200000 + (4 + 3) * 3_600_000),
+        "endDate": str(1791619200000 + 4 * 3_600_000),
         "orderByField": "true",
-        "orderByDirection": "ASC",
+        "orderByDirection": "DESC",
         "page": "0",
         "size": "100",
         "status": "Created",

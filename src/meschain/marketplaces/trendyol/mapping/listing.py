@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -22,6 +23,8 @@ from meschain.marketplaces.trendyol.mapping.reply import text
 CURRENCY: Final = "TRY"  # the only one of the Turkish storefront. Source: sheet 3.2
 
 DEFAULT_FORM: Final = "definition"
+
+_MAIN_CHANNEL: Final = "CORE"
 
 
 def stored_barcode(barcode: str) -> str:
@@ -93,7 +96,7 @@ def offers_of_contents(
                     quantity=variant.quantity,
                     list_price=money(variant.list_price),
                     sale_price=money(variant.sale_price),
-                    # This endpoint shows neither title nor sale flags, only that it is approved.
+                    # This endpoint shows no sale flags, only that it is approved.
                     state="unknown",
                     state_raw="approved",
                 )
@@ -114,6 +117,18 @@ def approved_offers(contents: Iterable[wire.ApprovedContent]) -> Iterator[Observ
                 state_raw=state_raw,
                 reject_reasons=tuple(filter(None, (text(variant.lock_reason),))),
             )
+
+
+def filled(offer: ObservedOffer, values: ObservedOffer | None) -> ObservedOffer:
+    """The offer with those values that its own list left out."""
+    if values is None:
+        return offer
+    return replace(
+        offer,
+        quantity=values.quantity if offer.quantity is None else offer.quantity,
+        list_price=offer.list_price or values.list_price,
+        sale_price=offer.sale_price or values.sale_price,
+    )
 
 
 def _keys(
@@ -233,13 +248,27 @@ def unapproved_update_item(item: ListingContent, form: str) -> wire.UnapprovedUp
     )
 
 
-def variant_update_item(item: ListingContent) -> wire.VariantUpdateItem:
+def variant_update_item(
+    item: ListingContent, standing: Mapping[str, wire.ApprovedVariant]
+) -> wire.VariantUpdateItem:
+    """What we hold, and beside it what stands there: an update without it would take it away.
+
+    Addresses and lot number are shown nowhere; null leaves them to the seller's defaults.
+    """
+    barcode = stored_barcode(item.keys.barcode)
+    now = standing.get(barcode) or wire.ApprovedVariant(barcode=barcode)
     return wire.VariantUpdateItem(
-        barcode=stored_barcode(item.keys.barcode),
+        barcode=barcode,
         stock_code=item.keys.stock_code,
         vat_rate=int(item.vat_percent),
         dimensional_weight=item.desi,
-        origin=item.origin_country,
+        origin=item.origin_country or now.origin or None,
+        channels=now.channels or [_MAIN_CHANNEL],  # an empty list is an error
+        location_based_delivery=now.location_based_delivery or None,
+        cargo_providers=now.cargo_providers or None,
+        shipment_address_id=None,
+        returning_address_id=None,
+        lot_number=None,
     )
 
 

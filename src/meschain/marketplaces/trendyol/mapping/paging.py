@@ -19,7 +19,9 @@ _WINDOW_PAGES: Final = 10_000 // PAGE_SIZE  # pages reachable by number. Source:
 
 _PACKAGES_PAGE_SIZE: Final = 200
 _READ_SPAN: Final = timedelta(days=14)
-_READ_HISTORY: Final = timedelta(days=30)  # "1 month", read cautiously
+# "1 month", read cautiously: a date before it is refused, the shortest month has 28 days, and the
+# clocks may differ, by hours if the filter is read as GMT+3.
+_READ_HISTORY: Final = timedelta(days=28) - SHIFT - timedelta(hours=1)
 
 
 # — listings: by page number within the window, then by the token of the last page —
@@ -81,9 +83,7 @@ class StreamPosition(NamedTuple):
 
 def stream_position_of(window: OrderWindow, token: str | None) -> StreamPosition:
     if token is None:
-        # The end lies three hours ahead: a superset of the window, whichever clock the filter is
-        # read by. Too many orders do no harm, a missed one does.
-        return StreamPosition(epoch_ms(window.modified_from), epoch_ms(window.modified_to + SHIFT))
+        return StreamPosition(epoch_ms(window.modified_from), epoch_ms(window.modified_to))
     start_ms, end_ms, cursor = token.split(":", 2)
     return StreamPosition(int(start_ms), int(end_ms), cursor)
 

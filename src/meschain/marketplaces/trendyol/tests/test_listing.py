@@ -86,27 +86,42 @@ async def test_brands_are_found_by_name() -> None:
 
 
 async def test_observing_keeps_only_the_barcodes_asked_for() -> None:
-    trendyol, transport = channel(ok("inventory_and_price"))
+    trendyol, transport = channel(ok("approved"))
     page = await trendyol.observe_offers(["8680000000011"], Call())
     assert isinstance(page, OfferPage)
     (observed,) = page.offers
     assert observed.keys == RemoteKeys("8680000000011", "KZK-1042-M", "12715815", "KZK-1042")
-    assert (observed.quantity, observed.list_price, observed.sale_price) == (
-        100,
-        lira("113.85"),
-        lira("112.85"),
+    assert (observed.state, observed.quantity, observed.list_price, observed.sale_price) == (
+        "on_sale",
+        7,
+        lira("249.90"),
+        lira("222.00"),
     )
     assert len(transport.requests) == 1
 
 
+async def test_a_quantity_that_the_list_leaves_out_is_read_where_it_is_never_left_out() -> None:
+    priced = (
+        b'{"content":[{"contentId":12715815,"variants":[{"barcode":"8680000000028",'
+        b'"salePrice":1,"listPrice":2,"quantity":40}]}]}'
+    )
+    trendyol, transport = channel(ok("approved"), ok(body=priced))
+    page = await trendyol.observe_offers(["8680000000028"], Call())
+    assert isinstance(page, OfferPage)
+    (observed,) = page.offers
+    assert (observed.state, observed.quantity) == ("off_sale", 40)
+    assert observed.sale_price == lira("222.00")  # what the list did say stands
+    assert transport.paths[1].endswith("/approved/inventory-and-price")
+
+
 async def test_a_listing_that_awaits_approval_is_not_absent() -> None:
-    trendyol, transport = channel(ok("inventory_and_price"), ok("unapproved"))
+    trendyol, transport = channel(ok("approved"), ok("unapproved"))
     page = await trendyol.observe_offers(
         ["8680000000011", "8680000000066", "8680000000099"], Call()
     )
     assert isinstance(page, OfferPage)
     assert [(seen.keys.barcode, seen.state) for seen in page.offers] == [
-        ("8680000000011", "unknown"),
+        ("8680000000011", "on_sale"),
         ("8680000000066", "pending"),
     ]
     assert transport.query()["barcodes"] == "8680000000066,8680000000099"
@@ -114,12 +129,12 @@ async def test_a_listing_that_awaits_approval_is_not_absent() -> None:
 
 async def test_the_array_of_barcodes_can_be_written_the_other_way() -> None:
     trendyol, transport = channel(
-        ok("inventory_and_price"), settings={"barcodes_array": "repeated"}
+        ok("approved"), ok("unapproved"), settings={"barcodes_array": "repeated"}
     )
-    await trendyol.observe_offers(["8680000000011", "8680000000028"], Call())
+    await trendyol.observe_offers(["8680000000011", "8680000000066"], Call())
     assert transport.requests[0].query[:2] == (
         ("barcodes", "8680000000011"),
-        ("barcodes", "8680000000028"),
+        ("barcodes", "8680000000066"),
     )
 
 
@@ -270,7 +285,7 @@ async def test_what_no_request_can_say_is_refused_and_nothing_is_sent(
 ) -> None:
     trendyol, transport = channel()
     outcome = await trendyol.publish([content("B"), item], Call())  # type: ignore[list-item]
-    assert outcome == ItemOutcomes({"A": Refused("", "", advice)})
+    assert outcome == ItemOutcomes({"B": Unknown("not_sent"), "A": Refused("", "", advice)})
     assert not transport.requests
 
 
@@ -281,18 +296,25 @@ async def test_a_longer_handling_time_is_left_out_rather_than_shortened() -> Non
 
 
 async def test_an_update_goes_where_the_listing_stands() -> None:
-    trendyol, transport = channel(*[ok("batch_receipt")] * 3)
+    standing = (
+        b'{"content":[{"contentId":7,"variants":[{"barcode":"A","channels":["CORE","LUXE"],'
+        b'"locationBasedDelivery":"ENABLED","cargoProviders":["TEXMP"]}]}]}'
+    )
+    trendyol, transport = channel(ok(body=standing), *[ok("batch_receipt")] * 3)
     outcome = await trendyol.update_content(
         [content("N"), content("A", content_id="7"), content("B", content_id="7")], Call()
     )
     assert outcome == Accepted(",".join([TICKET] * 3))
     assert [path.rsplit("/", 1)[1] for path in transport.paths] == [
+        "approved",
         "unapproved-bulk-update",
         "variant-bulk-update",
         "content-bulk-update",
     ]
-    assert "listPrice" not in _only_item(transport.body(0))
-    assert transport.body(1) == {
+    assert "listPrice" not in _only_item(transport.body(1))
+    kept = {"channels": ["CORE", "LUXE"], "locationBasedDelivery": "ENABLED"}
+    nothing = {"channels": ["CORE"], "locationBasedDelivery": None}
+    assert transport.body(2) == {
         "items": [
             {
                 "barcode": barcode,
@@ -300,11 +322,16 @@ async def test_an_update_goes_where_the_listing_stands() -> None:
                 "vatRate": 10,
                 "dimensionalWeight": Decimal("1.5"),
                 "origin": "TR",
+                "cargoProviders": providers,
+                "shipmentAddressId": None,
+                "returningAddressId": None,
+                "lotNumber": None,
+                **stands,
             }
-            for barcode in ("A", "B")
+            for barcode, stands, providers in (("A", kept, ["TEXMP"]), ("B", nothing, None))
         ]
     }
-    assert transport.body(2) == {
+    assert transport.body(3) == {
         "items": [
             {
                 "contentId": 7,
@@ -317,7 +344,7 @@ async def test_an_update_goes_where_the_listing_stands() -> None:
 
 
 async def test_half_an_update_is_no_ticket() -> None:
-    trendyol, _ = channel(ok("batch_receipt"), refusal(500))
+    trendyol, _ = channel(ok("approved"), ok("batch_receipt"), refusal(500))
     outcome = await trendyol.update_content([content(content_id="7")], Call())
     assert outcome == Unknown("server_error", "HTTP 500")
 

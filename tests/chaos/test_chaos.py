@@ -1,0 +1,68 @@
+"""A short run of the chaos program, as anybody would start it; `make chaos` runs the long ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from meschain.testing.chaos.run import Outcome, Round
+from meschain.testing.checker import Defect, Problem, Verdict
+
+
+@pytest.mark.slow
+def test_two_rounds_of_killing_lose_and_double_nothing_and_leave_no_process() -> None:
+    before = {process.pid for process in psutil.process_iter()}
+    done = subprocess.run(
+        [sys.executable, "-m", "meschain.testing.chaos", "--rounds", "2", "--seed", "3", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=220,
+        check=False,
+    )
+    (line,) = done.stdout.strip().splitlines()
+    told = json.loads(line)
+    assert done.returncode == 0, (told, done.stderr)
+    assert told["is_green"] is True
+    assert told["rounds"] == told["rounds_green"] == 2
+    assert (told["lost"], told["doubled"], told["safety_net_found"]) == (0, 0, 0)
+    assert told["shelves_equal"] == told["shelves_checked"] > 0
+    assert told["orders"] > 10
+    assert sum(told["kills"].values()) >= 2
+    left = [
+        process
+        for process in psutil.process_iter()
+        if process.pid not in before and "meschain-chaos" in " ".join(_words(process))
+    ]
+    assert left == []
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return [*process.cmdline(), process.cwd()]
+    except psutil.Error:
+        return []
+
+
+def test_one_lost_order_or_one_unequal_shelf_makes_the_whole_run_red() -> None:
+    equal = Verdict(orders=1, shelves_checked=4, shelves_equal=4)
+    unequal = Verdict(orders=1, shelves_checked=4, shelves_equal=3)
+    lost = Problem(Defect.ORDER_LOST, "1")
+    good = Round(1, ("hub",), 1.0, equal, ())
+    assert Outcome(1, [good]).is_green
+    assert not Outcome(1, []).is_green
+    assert not Outcome(1, [good, Round(2, ("hub",), 1.0, unequal, ())]).is_green
+    assert not Outcome(1, [good, Round(2, ("hub",), 1.0, equal, (lost,))]).is_green
+    rising = Verdict(
+        orders=1,
+        shelves_checked=4,
+        shelves_equal=3,
+        problems=[Problem(Defect.SHELF_QUANTITY, "A", "5", "4")],
+    )
+    assert Outcome(1, [Round(1, (), 1.0, rising, ())]).is_green
+    assert not Outcome(1, [Round(1, (), 1.0, rising, (), is_last=True)]).is_green
+    nothing = Verdict(orders=0, shelves_checked=0, shelves_equal=0)
+    assert not Outcome(1, [Round(1, (), 1.0, nothing, ())]).is_green
