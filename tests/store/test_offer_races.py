@@ -224,6 +224,20 @@ def unsettled_for_an_hour(lane: Lane) -> None:
     )
 
 
+def test_what_an_old_doubt_turns_out_to_show_too_much_of_is_lowered_at_once(lane: Lane) -> None:
+    """Only a repetition that was refused is told again later; a first telling never waits."""
+    unsettled_for_an_hour(lane)
+    lane.connection.execute(
+        "UPDATE offer_unsettled SET recheck_us = 0, since_us = %s", (T - 3_600 * SECOND,)
+    )
+    lane.look("A", 12, began_us=T, now_us=T)
+    rows = lane.connection.execute(
+        "SELECT reassert, urgency, not_before_us FROM offer_dirty WHERE field = 1"
+    ).fetchall()
+    assert rows == [(True, 0, 0)]
+    assert lane.claim(up=False)
+
+
 def next_look_us(lane: Lane) -> int:
     row = lane.connection.execute("SELECT recheck_us FROM offer_unsettled").fetchone()
     assert row is not None
@@ -231,7 +245,7 @@ def next_look_us(lane: Lane) -> int:
 
 
 def test_overlapping_tickets_are_looked_after_also_where_an_older_doubt_stands(lane: Lane) -> None:
-    """The two may apply in the wrong order: the shelf shows a unit too many until it is looked at."""
+    """The two may apply in the wrong order: a unit too many is shown until it is looked at."""
     unsettled_for_an_hour(lane)
     lane.shop.move({"A": -1}, "adjustment")
     ((first, _),) = lane.claim()

@@ -473,14 +473,16 @@ BEGIN
         INSERT INTO offer_unsettled AS u (merchant_id, account_id, listing_id, field, recheck_us,
                                           final_us, since_us, reason)
         SELECT merchant_id, account_id, listing_id, field, max(recheck_us), max(final_us), p_now_us,
-               2
+               CASE max(verdict) WHEN 4 THEN 3 ELSE 2 END
           FROM unnest(v_items) i WHERE verdict IN (2, 4)
          GROUP BY merchant_id, account_id, listing_id, field
          ORDER BY merchant_id, listing_id, field
         ON CONFLICT (merchant_id, account_id, listing_id, field) DO UPDATE
            SET recheck_us = CASE WHEN u.recheck_us = 9223372036854775807 THEN u.recheck_us
                                  ELSE excluded.recheck_us END,
-               final_us = greatest(u.final_us, excluded.final_us), reason = 2;
+               final_us = greatest(u.final_us, excluded.final_us), reason = excluded.reason,
+               since_us = CASE WHEN excluded.reason = 3 AND u.reason <> 3 THEN p_now_us
+                               ELSE u.since_us END;
     END IF;
 
     -- A sale of the channel's own that fell into the push: look once more.
@@ -555,7 +557,7 @@ DECLARE
     v_again integer;
 BEGIN
     WITH seen AS (
-        SELECT x.*, u.since_us
+        SELECT x.*, u.since_us, u.reason
           FROM unnest(p_listings, p_fields, p_quantities, p_lists, p_sales)
             AS x (listing_id, field, quantity, list_minor, sale_minor)
           LEFT JOIN offer_unsettled u
@@ -619,14 +621,14 @@ BEGIN
            AND k.account_id = p_account AND k.listing_id = j.listing_id
            AND k.price_revision <= j.price_revision
     ), again AS (
-        -- At once, and ever more slowly where telling it again does not help.
+        -- At once; ever more slowly where telling it again was refused as a repetition (3).
         INSERT INTO offer_dirty AS o (merchant_id, account_id, listing_id, field, urgency, rank,
                                       since_us, not_before_us, reassert)
         SELECT p_merchant, p_account, j.listing_id, j.field,
                CASE WHEN j.field = 2 THEN 2
                     WHEN q.quantity < coalesce(j.quantity, 2147483647) THEN 0 ELSE 3 END,
                0, p_now_us,
-               CASE WHEN p_now_us - j.since_us > 15000000
+               CASE WHEN j.reason = 3 AND p_now_us - j.since_us > 15000000
                     THEN p_now_us + least(900000000, p_now_us - j.since_us) ELSE 0 END, true
           FROM judged j
           LEFT JOIN offer_desired_quantity q ON q.merchant_id = p_merchant
