@@ -534,3 +534,20 @@ def test_requests_are_cut_at_the_batch_size(lane: Lane) -> None:
     lane.shop.move({"A": -1, "B": -1, "C": -1}, "adjustment")
     tickets = [row[0] for row in lane.claim(batch=2)]
     assert sorted(tickets.count(ticket) for ticket in set(tickets)) == [1, 2]
+
+
+def test_a_refused_fall_is_told_again_ever_more_slowly(lane: Lane) -> None:
+    """Some refusals are a marketplace's bad moment, and the shelf goes on showing too much."""
+    waits = []
+    for _ in range(3):
+        lane.shop.connection.execute("UPDATE offer_dirty SET not_before_us = 0")
+        if not lane.dirty():
+            lane.connection.execute(
+                "INSERT INTO offer_dirty SELECT merchant_id, account_id, listing_id, 1, 0, 0, 0, 0,"
+                " true FROM offer_acknowledged"
+            )
+        if not waits:
+            lane.shop.move({"A": -1}, "adjustment")
+        lane.end(lane.claim()[0][0], REFUSED)
+        waits.append(lane.unsettled()[0][2] - (NOW_US + 2 * SECOND))
+    assert waits == [3 * SECOND, 12 * SECOND, 48 * SECOND]

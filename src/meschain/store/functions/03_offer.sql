@@ -433,8 +433,26 @@ BEGIN
          ORDER BY merchant_id, account_id, listing_id, field, revision DESC
         ON CONFLICT (merchant_id, account_id, listing_id, field) DO UPDATE
            SET revision = excluded.revision, code = excluded.code, words = excluded.words,
-               advice = excluded.advice, refused_us = excluded.refused_us
+               advice = excluded.advice, refused_us = excluded.refused_us,
+               tries = CASE WHEN r.revision < excluded.revision THEN 1 ELSE r.tries + 1 END
          WHERE r.revision <= excluded.revision;
+
+        -- A shelf that shows too much is told again, ever more slowly (3 s, 12 s, … an hour), while
+        -- its owner sees the refusal: some are no more than a marketplace's bad moment.
+        INSERT INTO offer_unsettled AS u (merchant_id, account_id, listing_id, field, recheck_us,
+                                          since_us, reason)
+        SELECT DISTINCT r.merchant_id, r.account_id, r.listing_id, r.field,
+               p_now_us + least(3600000000, 3000000 * 4 ^ least(r.tries - 1, 10))::bigint, p_now_us, 5
+          FROM unnest(v_items) i
+          JOIN offer_refusal r ON r.merchant_id = i.merchant_id AND r.account_id = i.account_id
+           AND r.listing_id = i.listing_id AND r.field = i.field AND r.revision = i.revision
+          JOIN offer_acknowledged k ON k.merchant_id = i.merchant_id
+           AND k.account_id = i.account_id AND k.listing_id = i.listing_id
+         WHERE i.verdict = 1 AND i.field = 1 AND i.quantity < coalesce(k.quantity, 2147483647)
+         ORDER BY r.merchant_id, r.listing_id, r.field
+        ON CONFLICT (merchant_id, account_id, listing_id, field) DO UPDATE
+           SET recheck_us = CASE WHEN u.recheck_us = 9223372036854775807 THEN u.recheck_us
+                                 ELSE excluded.recheck_us END;
     END IF;
 
     -- To be sent again, and unknown quantity-downs at once: a unit sold twice is the worse harm.

@@ -346,7 +346,8 @@ CREATE TABLE offer_unsettled (
     recheck_us  bigint NOT NULL,               -- the next look; the largest bigint: after the tickets
     final_us    bigint NOT NULL DEFAULT 0,     -- settled only by a look at or after this
     since_us    bigint NOT NULL,
-    reason      smallint NOT NULL,             -- 1 overlapping tickets, 2 unknown, 4 sale meanwhile
+    reason      smallint NOT NULL,             -- 1 overlapping tickets, 2 unknown, 3 repetition,
+                                               -- 4 sale meanwhile, 5 refused and too high
     PRIMARY KEY (merchant_id, account_id, listing_id, field)
 );
 

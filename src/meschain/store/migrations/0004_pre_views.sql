@@ -8,3 +8,6 @@ CREATE INDEX listing_with_problems ON listing (merchant_id, listing_id)
 -- The list of merchants, for commands that ask which there are: the owner reads all of them, also
 -- where it is no superuser.
 CREATE POLICY owner_reads ON merchant FOR SELECT TO CURRENT_USER USING (true);
+
+-- How often the same revision was refused; a shelf that shows too much is told again, more slowly.
+ALTER TABLE offer_refusal ADD COLUMN tries integer NOT NULL DEFAULT 1;
