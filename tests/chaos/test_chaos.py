@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import uuid
 
 import psutil
 import pytest
@@ -15,13 +17,14 @@ from meschain.testing.checker import Defect, Problem, Verdict
 
 @pytest.mark.slow
 def test_two_rounds_of_killing_lose_and_double_nothing_and_leave_no_process() -> None:
-    before = {process.pid for process in psutil.process_iter()}
+    mark = uuid.uuid4().hex  # inherited by all that this run starts, and by nobody else
     done = subprocess.run(
         [sys.executable, "-m", "meschain.testing.chaos", "--rounds", "2", "--seed", "3", "--json"],
         capture_output=True,
         text=True,
         timeout=220,
         check=False,
+        env=os.environ | {"MESCHAIN_CHAOS_MARK": mark},
     )
     (line,) = done.stdout.strip().splitlines()
     told = json.loads(line)
@@ -32,19 +35,14 @@ def test_two_rounds_of_killing_lose_and_double_nothing_and_leave_no_process() ->
     assert told["shelves_equal"] == told["shelves_checked"] > 0
     assert told["orders"] > 10
     assert sum(told["kills"].values()) >= 2
-    left = [
-        process
-        for process in psutil.process_iter()
-        if process.pid not in before and "meschain-chaos" in " ".join(_words(process))
-    ]
-    assert left == []
+    assert [process for process in psutil.process_iter() if _mark(process) == mark] == []
 
 
-def _words(process: psutil.Process) -> list[str]:
+def _mark(process: psutil.Process) -> str:
     try:
-        return [*process.cmdline(), process.cwd()]
+        return process.environ().get("MESCHAIN_CHAOS_MARK", "")
     except psutil.Error:
-        return []
+        return ""
 
 
 def test_one_lost_order_or_one_unequal_shelf_makes_the_whole_run_red() -> None:
