@@ -538,7 +538,7 @@ def test_requests_are_cut_at_the_batch_size(lane: Lane) -> None:
 
 def test_a_refused_fall_is_told_again_ever_more_slowly(lane: Lane) -> None:
     """Some refusals are a marketplace's bad moment, and the shelf goes on showing too much."""
-    waits = []
+    waits: list[int] = []
     for _ in range(3):
         lane.shop.connection.execute("UPDATE offer_dirty SET not_before_us = 0")
         if not lane.dirty():
