@@ -484,7 +484,7 @@ CHECKPOINTER = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpoin
 
 
 async def reconnected(url: str, checkpointer: int) -> psycopg.Connection[tuple[object, ...]]:
-    """A connection to a server that has come back: a killed backend ends them all a little later."""
+    """A connection to a server that has come back: a killed backend ends all, a little later."""
     for _ in range(400):
         try:
             connection = psycopg.connect(url, autocommit=True)
