@@ -152,6 +152,7 @@ def test_what_is_committed_is_there_after_a_stop_and_a_start(postgres: EmbeddedP
     assert stored_values(postgres.start()) == [1]
 
 
+@pytest.mark.slow
 def test_the_server_listens_only_on_a_short_private_socket(
     postgres: EmbeddedPostgres, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +172,7 @@ def test_the_server_listens_only_on_a_short_private_socket(
     assert not socket_dir.exists()
 
 
+@pytest.mark.slow
 def test_the_server_is_out_of_reach_of_ctrl_c_on_our_terminal(postgres: EmbeddedPostgres) -> None:
     postgres.start()
     assert postgres.pid is not None
@@ -203,6 +205,7 @@ def test_a_killed_server_comes_back_at_the_same_address_with_all_that_was_commit
     assert postgres.pid != first
 
 
+@pytest.mark.slow
 def test_a_server_that_keeps_dying_is_given_up_and_can_be_started_by_hand(
     postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -223,6 +226,7 @@ def test_a_server_that_keeps_dying_is_given_up_and_can_be_started_by_hand(
     assert stored_values(postgres.start()) == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server_dies_too", [False, True], ids=["orphan", "both_dead"])
 def test_after_a_killed_hub_the_next_one_goes_on_with_its_database(
     postgres: EmbeddedPostgres, folder: Path, *, server_dies_too: bool
@@ -251,6 +255,7 @@ time.sleep(60)
     wait_for_end(orphan)
 
 
+@pytest.mark.slow
 def test_an_orphan_that_does_not_answer_is_replaced(
     postgres: EmbeddedPostgres, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +279,7 @@ os._exit(0)
     wait_for_end(orphan.pid)
 
 
+@pytest.mark.slow
 def test_a_process_number_that_is_now_anothers_stops_nobody(postgres: EmbeddedPostgres) -> None:
     """After a container restarts, the number in postmaster.pid may well be our own neighbour's."""
     store_value(postgres.start(), 1)
@@ -288,6 +294,7 @@ def test_a_process_number_that_is_now_anothers_stops_nobody(postgres: EmbeddedPo
         neighbor.kill()
 
 
+@pytest.mark.slow
 def test_an_interrupted_creation_is_begun_again(postgres: EmbeddedPostgres) -> None:
     partial = postgres.data_dir / "cluster.partial"
     partial.mkdir(parents=True)
@@ -296,6 +303,7 @@ def test_an_interrupted_creation_is_begun_again(postgres: EmbeddedPostgres) -> N
     assert not partial.exists()
 
 
+@pytest.mark.slow
 def test_a_small_shared_memory_folder_is_survived(
     postgres: EmbeddedPostgres, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +333,7 @@ def test_without_a_shared_memory_folder_files_are_used(
     assert tuning.dynamic_shared_memory_type() == "mmap"
 
 
+@pytest.mark.slow
 def test_a_commit_is_on_disk_before_it_is_answered(folder: Path) -> None:
     """The hub's server is tuned in many ways, but never in what a commit means."""
     with (
@@ -345,6 +354,7 @@ def test_a_setting_without_programs_is_refused(folder: Path) -> None:
     assert str(folder) in str(refused.value)
 
 
+@pytest.mark.slow
 def test_the_environment_names_the_programs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copied = copy_binaries(find_binaries(), folder)
     monkeypatch.setenv("MESCHAIN_PG_BIN", str(copied.folder))
@@ -360,6 +370,7 @@ def two_versions() -> tuple[str, str]:
     return by_major[min(by_major)], by_major[max(by_major)]
 
 
+@pytest.mark.slow
 def test_a_cluster_of_another_version_is_left_alone_and_the_upgrade_is_named(
     folder: Path,
 ) -> None:
@@ -375,6 +386,7 @@ def test_a_cluster_of_another_version_is_left_alone_and_the_upgrade_is_named(
         assert stored_values(chosen.start()) == [1]
 
 
+@pytest.mark.slow
 def test_a_cluster_of_a_later_version_is_left_alone(folder: Path) -> None:
     older, newer = two_versions()
     with EmbeddedPostgres(folder / "data", binaries=newer):
@@ -395,6 +407,7 @@ print(json.dumps({"answer": answer, "owner": owner, "uid": os.getuid()}))
 """
 
 
+@pytest.mark.slow
 @needs_root
 def test_a_plain_user_runs_it_as_themselves(folder: Path, programs: str | None) -> None:
     uid = pwd.getpwnam("nobody").pw_uid
@@ -402,6 +415,7 @@ def test_a_plain_user_runs_it_as_themselves(folder: Path, programs: str | None) 
     assert answer == {"answer": 42, "owner": uid, "uid": uid}
 
 
+@pytest.mark.slow
 @needs_root
 @pytest.mark.skipif(sys.platform != "linux", reason="only containers have users without a name")
 def test_a_user_without_a_passwd_entry_runs_it_too(folder: Path, programs: str | None) -> None:
@@ -411,6 +425,7 @@ def test_a_user_without_a_passwd_entry_runs_it_too(folder: Path, programs: str |
     assert answer == {"answer": 42, "owner": NAMELESS_UID, "uid": NAMELESS_UID}
 
 
+@pytest.mark.slow
 @needs_root
 def test_anothers_database_is_refused(
     folder: Path, postgres: EmbeddedPostgres, programs: str | None
@@ -440,6 +455,7 @@ def test_root_runs_it_as_someone_with_less(postgres: EmbeddedPostgres) -> None:
     assert process.gids().effective != 0
 
 
+@pytest.mark.slow
 @needs_root
 def test_root_in_a_closed_home_changes_no_permission_above_its_folder(
     folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -27,6 +27,7 @@ ENGINE_TABLES = {
     "listing",
     "listing_key",
     "offer_acknowledged",
+    "offer_conflict",
     "offer_desired_price",
     "offer_desired_quantity",
     "offer_dirty",
@@ -36,6 +37,8 @@ ENGINE_TABLES = {
     "offer_unsettled",
     "order_cursor",
     "ownership",
+    "package_wish",
+    "supplier_feed",
     "sweep",
     "ticket",
     "webhook",
@@ -144,6 +147,7 @@ def fill(shop: Shop, mark: str) -> None:
         "listing_ids": [listing],
         "name": "orders",
         "interval_s": 1,
+        "every_s": 60,
         "batch_size": 1,
         "importance": "high",
     }
@@ -161,8 +165,13 @@ def fill(shop: Shop, mark: str) -> None:
     for _ in range(4):  # tables that refer to others may have to wait for them
         waiting = [t for t in waiting if not _has_row(connection, t, merchant)]
         for table in waiting:
-            _insert(connection, table, known)
-        for name, table in (("return_id", "return_claim"), ("settlement_id", "settlement")):
+            _insert(connection, table, known, mark)
+        for name, table in (
+            ("return_id", "return_claim"),
+            ("settlement_id", "settlement"),
+            ("import_id", "import_run"),
+            ("past_order_id", "past_order"),
+        ):
             row = connection.execute(
                 sql.SQL("SELECT max({}) FROM {} WHERE merchant_id = %s").format(
                     sql.Identifier(name), sql.Identifier(table)
@@ -172,6 +181,16 @@ def fill(shop: Shop, mark: str) -> None:
             if row is not None and row[0] is not None:
                 known[name] = row[0]
     assert [t for t in waiting if not _has_row(connection, t, merchant)] == []
+
+
+def rows_of(connection: Connection, merchant: int) -> dict[str, list[str]]:
+    """Every row of the merchant, by table."""
+    found = {}
+    for table in set(tables(connection)) - SHARED:
+        query = sql.SQL("SELECT t::text FROM {} t WHERE merchant_id = %s ORDER BY 1")
+        rows = connection.execute(query.format(sql.Identifier(table)), (merchant,)).fetchall()
+        found[table] = [str(row) for (row,) in rows]
+    return found
 
 
 def _has_row(connection: Connection, table: str, merchant: int) -> bool:
@@ -184,7 +203,6 @@ _SAMPLES: dict[str, object] = {
     "bigint": 1,
     "smallint": 1,
     "numeric": 1,
-    "text": "x",
     "boolean": False,
     "bytea": b"x",
     "timestamp with time zone": NOW,
@@ -193,17 +211,20 @@ _SAMPLES: dict[str, object] = {
 }
 
 
-def _insert(connection: Connection, table: str, known: dict[str, object]) -> None:
+def _insert(connection: Connection, table: str, known: dict[str, object], mark: str) -> None:
     """A row of plain values; silently none where another table must come first."""
+    samples = _SAMPLES | {"text": mark}
     columns = connection.execute(
         "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s"
         " AND table_schema = 'public' AND is_nullable = 'NO' AND column_default IS NULL"
         " AND is_identity = 'NO'",
         (table,),
     ).fetchall()
-    values = {name: known.get(name, _SAMPLES.get(kind)) for name, kind in columns}
+    values = {name: known.get(name, samples.get(kind)) for name, kind in columns}
     if table == "return_line":
         values["return_id"] = known.get("return_id")
+    if table == "package_wish":
+        values["state"] = "picking"
     statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
         sql.Identifier(table),
         sql.SQL(", ").join(map(sql.Identifier, values)),

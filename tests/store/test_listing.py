@@ -39,6 +39,7 @@ from meschain.sync.listing import (
     LinkReport,
     PublicationPlan,
     Storefront,
+    advance,
     advance_publications,
     link_listings,
     plan_publication,
@@ -553,7 +554,7 @@ async def test_an_unknown_outcome_is_looked_at_before_anything_is_repeated(
     assert report.problem == answer
     assert states(shop) == {"A": "sent", "B": "sent"}
     await publish(store)
-    assert (await advance_publications(store)).open == 1
+    assert (await advance_publications(store)).open == 2
     assert len(market.sent) == 1  # too early to look: it may still arrive
     assert "observe_offers" not in market.calls
     clock.instant += timedelta(seconds=961)
@@ -713,6 +714,53 @@ async def test_many_pending_listings_are_seen_page_by_page(
     report = await advance_publications(store)
     assert dict(report.states) == {"on_sale": 5}
     assert "observe_offers" not in market.calls
+
+
+async def five_pending(database: Database, shop: Shop, market: Market) -> Storefront:
+    """Five listings that wait for approval; the channel shows two of them on sale."""
+    map_words(shop)
+    skus = [f"S{n}" for n in range(5)]
+    for sku in skus:
+        sweater(shop, sku)
+    store = front(database, shop, market)
+    market.answers = [ItemOutcomes({f"B{sku}": Done() for sku in skus})] * 3
+    await publish(store)
+    for n, sku in enumerate(skus):
+        market.show(offer(f"B{sku}", sku, state="on_sale" if n < 2 else "pending"))
+    return store
+
+
+async def test_what_one_round_does_not_look_at_stays_open(
+    database: Database, shop: Shop, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(advance, "_LOOKS_MAX", 2)
+    report = await advance_publications(await five_pending(database, shop, market))
+    assert "list_offers" not in market.calls
+    assert (dict(report.states), report.open) == ({"on_sale": 2}, 3)
+
+
+async def test_a_round_that_ends_early_still_says_how_many_wait(
+    database: Database, shop: Shop, market: Market
+) -> None:
+    store = await five_pending(database, shop, market)
+    sweater(shop, "LAST")
+    await publish(store)
+    market.polls = [Throttled()]
+    report = await advance_publications(store)
+    assert report.problem == Throttled()
+    assert report.open == 6
+
+
+async def test_a_sweep_settles_all_that_wait_however_many(
+    database: Database, shop: Shop, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(advance, "_LOOKS_MAX", 3)
+    store = await five_pending(database, shop, market)
+    for offer_ in list(market.offers.values()):
+        market.show(replace(offer_, state="on_sale"))
+    report = await advance_publications(store)
+    assert "observe_offers" not in market.calls
+    assert (dict(report.states), report.open) == ({"on_sale": 5}, 0)
 
 
 async def test_variants_that_share_a_key_wait_for_one_of_their_own(

@@ -354,11 +354,31 @@ def test_an_unknown_quantity_up_is_looked_at_before_it_is_sent_again(lane: Lane)
     assert len(lane.unsettled()) == 1
 
 
-def test_a_repetition_that_was_refused_as_such_is_looked_at_and_not_repeated(lane: Lane) -> None:
-    lane.shop.move({"A": -1}, "adjustment")
+def test_a_repetition_that_was_refused_as_such_is_looked_at(lane: Lane) -> None:
+    lane.shop.move({"A": 5})
     lane.end(lane.claim()[0][0], ARRIVED)
     assert lane.dirty() == []
     assert len(lane.unsettled()) == 1
+
+
+def test_a_fall_refused_as_a_repetition_is_told_once_more_in_other_company(lane: Lane) -> None:
+    """It may be a value that came, went and came again: then the shelf shows too much."""
+    lane.shop.move({"A": -1}, "adjustment")
+    lane.end(lane.claim()[0][0], ARRIVED)
+    assert [row[1:] for row in lane.dirty()] == [(1, 0, 0, True)]
+    assert len(lane.unsettled()) == 1
+    again = lane.claim()[0][0]
+    lane.end(again, ARRIVED)
+    assert lane.dirty() == [], "now it is looked at first"
+
+
+def test_a_push_that_was_taken_makes_the_next_repetition_a_first_one(lane: Lane) -> None:
+    lane.shop.move({"A": -1}, "adjustment")
+    lane.end(lane.claim()[0][0], ARRIVED)
+    lane.end(lane.claim()[0][0], DONE)
+    lane.shop.move({"A": -1}, "adjustment")
+    lane.end(lane.claim()[0][0], ARRIVED)
+    assert [row[1:] for row in lane.dirty()] == [(1, 0, 0, True)]
 
 
 def test_a_request_that_was_not_sent_stays_dirty_and_keeps_its_age(lane: Lane) -> None:
@@ -551,3 +571,131 @@ def test_a_refused_fall_is_told_again_ever_more_slowly(lane: Lane) -> None:
         lane.end(lane.claim()[0][0], REFUSED)
         waits.append(lane.unsettled()[0][2] - (NOW_US + 2 * SECOND))
     assert waits == [3 * SECOND, 12 * SECOND, 48 * SECOND]
+
+
+def test_one_claim_judges_the_listings_of_many_lanes_each_by_its_own(shop: Shop) -> None:
+    """The same SKU on three shelves: one waits for an answer, one rises without fresh orders."""
+    for sku in ("A", "B"):
+        shop.variant(sku, on_hand=10)
+    lanes = [Lane(shop, shop.account(name)) for name in ("one", "two", "three")]
+    for name in ("one", "two", "three"):
+        shop.list_on(name, ["A", "B"])
+    shop.move({"A": -1}, "adjustment")
+    first = lanes[0].claim()
+    assert [row[3] for row in first] == [shop.listings["one", "A"]]
+    shop.move({"A": -1, "B": 1}, "adjustment")
+    rows = shop.connection.execute(
+        "SELECT o_account_id, o_listing_id, o_quantity FROM claim_offers("
+        " array_fill(%s::int, '{3}'), %s::int[], '{9,9,9}', '{9,9,9}', '{1,1,1}',"
+        " '{true,true,false}', '{false,false,false}', '{false,false,false}', '{2,2,2}', '{0,0,0}',"
+        " '{1,1,1}', %s, %s, %s)",
+        (
+            shop.merchant_id,
+            [lane.account_id for lane in lanes],
+            NOW_US + SECOND,
+            NOW_US + 20 * SECOND,
+            SKEW_US,
+        ),
+    ).fetchall()
+    one, two, three = (lane.account_id for lane in lanes)
+    assert sorted(rows) == sorted(
+        [
+            (one, shop.listings["one", "B"], 11),  # A waits for the answer to the first request
+            (two, shop.listings["two", "A"], 8),
+            (two, shop.listings["two", "B"], 11),
+            (three, shop.listings["three", "A"], 8),  # B may not rise there
+        ]
+    )
+    assert [row[0] for row in lanes[0].dirty()] == [shop.listings["one", "A"]]
+    assert lanes[1].dirty() == []
+    assert [row[:3] for row in lanes[2].dirty()] == [(shop.listings["three", "B"], 1, 3)]
+
+
+def test_what_ends_differently_from_its_ticket_does_so_in_all_its_fields(lane: Lane) -> None:
+    shop = lane.shop
+    shop.variant("B", on_hand=10)
+    shop.list_on("shelf", ["B"])
+    for sku in ("A", "B"):
+        shop.connection.execute(
+            "UPDATE variant SET sale_price_minor = 9000 WHERE merchant_id = %s AND sku = %s",
+            (shop.merchant_id, sku),
+        )
+    shop.connection.execute(
+        "SELECT refresh_desired_price(%s, array_agg(variant_id), %s) FROM variant"
+        " WHERE merchant_id = %s",
+        (shop.merchant_id, NOW_US, shop.merchant_id),
+    )
+    shop.move({"A": -1, "B": -1}, "adjustment")
+    rows = lane.claim()
+    assert len({row[0] for row in rows}) == 1
+    refused = shop.listings["shelf", "B"]
+    assert lane.end(rows[0][0], items={refused: REFUSED}) == (rows[0][0], 2, 2, 0, 0)
+    assert lane.acknowledged("A", "shelf")[::2] == (9, 9_000)
+    assert lane.acknowledged("B", "shelf")[::2] == (10, 10_000)
+
+
+@pytest.mark.slow
+def test_a_claim_reads_what_it_claims_and_not_the_catalog(shop: Shop) -> None:
+    """Statistics are from before the catalog came: no plan may rest on how small all was then."""
+    connection = shop.connection
+    shop.variant("A", on_hand=10)
+    shop.account("shelf")
+    shop.list_on("shelf", ["A"])
+    connection.execute("ANALYZE")
+    lane = Lane(shop, shop.account("large"))
+    skus = [f"S{number}" for number in range(400)]
+    for sku in skus:
+        shop.variant(sku)
+    shop.move(dict.fromkeys(skus, 10))
+    shop.list_on("large", skus)
+    shop.move({f"S{number}": -1 for number in range(0, 400, 100)}, "adjustment")
+
+    def fetched() -> dict[str, int]:
+        rows = connection.execute(
+            "SELECT relname, (idx_tup_fetch + seq_tup_read)::integer"
+            " FROM pg_stat_xact_user_tables WHERE idx_scan > 0"
+        )
+        return {str(name): int(str(count)) for name, count in rows}
+
+    with connection.transaction():
+        before = fetched()
+        rows = lane.claim()
+        assert len(rows) == 4
+        assert lane.end(rows[0][0]) == (rows[0][0], 4, 0, 0, 0)
+        read = {name: count - before.get(name, 0) for name, count in fetched().items()}
+        assert {name: n for name, n in read.items() if n > 50} == {}
+
+
+def test_a_process_that_overslept_its_takeover_claims_nothing(shop: Shop) -> None:
+    """What it took could neither be sent nor be seen by its successor."""
+    shop.variant("A", on_hand=10)
+    old = Lane(shop, shop.account("one"), epoch=1)
+    shop.list_on("one", ["A"])
+    shop.move({"A": -1}, "adjustment")
+    shop.connection.execute(
+        "INSERT INTO ownership (merchant_id, account_id, epoch) VALUES (%s, %s, 2)"
+        " ON CONFLICT (merchant_id, account_id) DO UPDATE SET epoch = 2",
+        (shop.merchant_id, old.account_id),
+    )
+    assert old.claim() == []
+    assert len(Lane(shop, old.account_id, epoch=2).claim()) > 0
+
+
+def test_adopting_what_an_earlier_lease_left_spares_what_this_one_has_sent(shop: Shop) -> None:
+    for sku in ("A", "B"):
+        shop.variant(sku, on_hand=10)
+    old = Lane(shop, shop.account("one"), epoch=1)
+    shop.list_on("one", ["A", "B"])
+    shop.move({"A": -1}, "adjustment")
+    (left,) = {row[0] for row in old.claim()}
+    shop.move({"B": -1}, "adjustment")
+    (ours,) = {row[0] for row in Lane(shop, old.account_id, epoch=2).claim()}
+    shop.connection.execute(
+        "SELECT * FROM adopt_account(%s, %s, 2, %s, %s, %s, 0)",
+        (shop.merchant_id, old.account_id, NOW_US, NOW_US, NOW_US),
+    )
+    rows = shop.connection.execute("SELECT ticket_id, (state, epoch, outcome)::text FROM ticket")
+    assert {ticket: str(state) for ticket, state in rows} == {
+        left: "(3,2,unknown)",
+        ours: '(1,2,"")',
+    }

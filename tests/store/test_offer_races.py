@@ -181,14 +181,43 @@ def test_what_a_look_shows_too_much_of_is_lowered_even_when_orders_are_not_fresh
 
 def test_a_quantity_that_is_told_again_takes_its_price_along(lane: Lane) -> None:
     """A marketplace that refuses the very body it has had accepts another one."""
-    lane.connection.execute("UPDATE offer_dirty SET reassert = true")
     lane.shop.move({"A": -1}, "adjustment")
-    lane.connection.execute("UPDATE offer_dirty SET reassert = true")
+    ((ticket, _),) = lane.claim()
+    sent = "SELECT field, quantity, sale_minor FROM offer_inflight WHERE listing_id = %s ORDER BY 1"
+    assert lane.connection.execute(sent, [lane.listing("A")]).fetchall() == [(1, 9, None)]
+    lane.end(ticket, ARRIVED)
     lane.claim()
-    rows = lane.connection.execute(
-        "SELECT field, quantity, sale_minor FROM offer_inflight ORDER BY field"
-    ).fetchall()
+    rows = lane.connection.execute(sent, [lane.listing("A")]).fetchall()
     assert rows == [(1, 9, None), (2, None, 10_000)]
+
+
+def test_its_company_is_prices_that_stand_there(lane: Lane) -> None:
+    """Another each time, by chance; never one that was refused."""
+    for sku in ("B", "C"):
+        lane.shop.variant(sku, on_hand=10)
+    lane.shop.list_on("east", ["B", "C"])
+    lane.connection.execute(
+        "INSERT INTO offer_refusal (merchant_id, account_id, listing_id, field, revision, code,"
+        " words, advice, refused_us) VALUES (%s, %s, %s, 2, 1, 'X', '', '', 1)",
+        (lane.shop.merchant_id, lane.account_id, lane.listing("B")),
+    )
+    beside: set[int] = set()
+    for _ in range(20):
+        lane.shop.move({"A": -1}, "adjustment")
+        ((ticket, _),) = lane.claim()
+        lane.end(ticket, ARRIVED)
+        told = lane.claim()
+        rows = lane.connection.execute(
+            "SELECT listing_id, field FROM offer_inflight WHERE listing_id <> %s",
+            [lane.listing("A")],
+        ).fetchall()
+        assert {field for _, field in rows} <= {2}
+        beside |= {listing for listing, _ in rows}
+        lane.end(told[0][0], DONE)
+        lane.shop.move({"A": 1}, "adjustment")
+        ((ticket, _),) = lane.claim()
+        lane.end(ticket, DONE)
+    assert beside == {lane.listing("C")}
 
 
 def test_a_shelf_that_will_not_be_told_is_told_ever_more_slowly(lane: Lane) -> None:

@@ -361,6 +361,40 @@ async def test_an_account_fed_from_one_location_sells_from_it(desk: Desk) -> Non
     assert (desk.desired("east", "A"), desk.desired("west", "A")) == (3, 13)
 
 
+async def test_goods_never_counted_where_an_account_sells_are_booked_at_home(desk: Desk) -> None:
+    """Counted in the second shop only, sold by an account that is fed from the third."""
+    shop = desk.shop
+    ((second,), (third,)) = desk.rows(
+        "INSERT INTO location (merchant_id, code, name) SELECT %s, code, code"
+        " FROM unnest('{second,third}'::text[]) code RETURNING location_id",
+        shop.merchant_id,
+    )
+    home, shop.location_id = shop.location_id, second
+    shop.variant("C", on_hand=4)
+    shop.location_id = home
+    shop.list_on("east", ["C"])
+    desk.rows(
+        "UPDATE account SET location_ids = %s WHERE account_id = %s RETURNING 1",
+        [third],
+        desk.account_id,
+    )
+    await desk.take(order("1", package("P1", line("C", 1))))
+    assert desk.rows("SELECT location_id, units_reserved FROM reservation") == [(home, 1)]
+    assert desk.level("C") == (4, 1)  # and as the ledger says it
+    assert desk.alerts() == {"alert.stock.oversold": 1}
+
+
+async def test_a_refused_intake_leaves_nothing_and_the_connection_goes_on(desk: Desk) -> None:
+    """Merchant, call and commit travel together; an error on the way ends all of it."""
+    broken = order("1", package("P1", replace(line("A", 1), quantity=0)))
+    for _ in range(20):  # more often than there are connections
+        with pytest.raises(psycopg.errors.CheckViolation):
+            await desk.take(broken)
+    assert desk.rows("SELECT 1 FROM orders") == []
+    assert desk.woken == []
+    assert await desk.take(order("1", package("P1", line("A", 1)))) == "new"
+
+
 # — splits —
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
@@ -71,13 +72,23 @@ def _functions() -> list[tuple[str, str]]:
     )
 
 
-def migrate(conninfo: str) -> list[str]:
+def migrate(conninfo: str, *, only: Mapping[int, str] | None = None) -> list[str]:
     """Apply what is missing and return the names of what was applied; safe to run at any time.
 
-    Each migration is its own transaction. Raises DatabaseNewerThanProgram, MigrationChanged.
+    Each migration is its own transaction. ``only``: these (number → fingerprint) and no functions,
+    to make the schema of an earlier day. Raises DatabaseNewerThanProgram, MigrationChanged.
     """
     applied: list[str] = []
     known = migrations()
+    if only is not None:
+        if max(only) > known[-1].version:
+            message = f"backup is at migration {max(only)}, this program knows {known[-1].version}"
+            raise DatabaseNewerThanProgram(message)
+        known = [migration for migration in known if migration.version in only]
+        changed = [each.name for each in known if only[each.version] != each.checksum]
+        if changed or len(known) != len(only):
+            unknown = sorted(only.keys() - {each.version for each in known})
+            raise MigrationChanged(", ".join(changed or map(str, unknown)))
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("SET client_min_messages = warning")
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
@@ -102,7 +113,8 @@ def migrate(conninfo: str) -> list[str]:
                     (migration.version, migration.name, migration.phase, migration.checksum),
                 )
             applied.append(f"{migration.version:04d}_{migration.phase}_{migration.name}")
-        applied += _apply_functions(connection)
+        if only is None:
+            applied += _apply_functions(connection)
     return applied
 
 

@@ -88,6 +88,14 @@ def disown(cluster: Path) -> None:
     path.write_text(f"{os.getpid()}\n{rest}", encoding="utf-8")
 
 
+def home_of(data_dir: Path) -> Path:
+    """Where the cluster lies: the server's user may not have been able to enter ``data_dir``."""
+    try:
+        return Path((data_dir / "location").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return data_dir
+
+
 def server_url(socket_dir: Path, database: str) -> str:
     return (
         f"postgresql://{SUPERUSER}@/{database}?host={quote(str(socket_dir), safe='')}&port={PORT}"

@@ -28,7 +28,14 @@ from meschain.store.embedded.binaries import (
     initdb_for_nameless_user,
 )
 from meschain.store.embedded.errors import EmbeddedPostgresError
-from meschain.store.embedded.postmaster import PORT, SUPERUSER, Postmaster, disown, server_url
+from meschain.store.embedded.postmaster import (
+    PORT,
+    SUPERUSER,
+    Postmaster,
+    disown,
+    home_of,
+    server_url,
+)
 from meschain.store.embedded.server_user import ServerUser, choose_server_user
 from meschain.store.embedded.tuning import server_settings
 
@@ -59,6 +66,9 @@ POLL_S: Final = 0.01
 WATCH_S: Final = 0.1
 RESTARTS_MAX: Final = 5
 RESTARTS_WINDOW_S: Final = 60
+# Less than this, and a server cannot recover: two files of its log.
+DISK_FREE_BYTES_MIN: Final = 32 * 1024 * 1024
+DISK_FULL_PAUSE_S: Final = 2
 
 # What the log says when a start failed only because the last server is not quite gone.
 TRANSIENT: Final = ("pre-existing shared memory block", "lock file", "could not bind")
@@ -153,15 +163,35 @@ class EmbeddedPostgres:
         self._let_go()
 
     def remove(self) -> None:
-        """Delete the database and everything of the supervisor's; for demonstrations and tests."""
+        """Delete the database and everything of the supervisor's; for demonstrations and tests.
+
+        A server that outlived its hub is ended first.
+        """
         self.stop(patience_s=0.5)
-        self._read_location()
+        self._end_orphan()
         for folder in {self._home, self.data_dir}:
             shutil.rmtree(folder, ignore_errors=True)
         if self._home != self.data_dir:
             # The last one out; refused while another hub's cluster lies there.
             with contextlib.suppress(OSError):
                 self._home.parent.rmdir()
+
+    def end_orphan(self) -> None:
+        """End a server whose hub was killed; the database stays.
+
+        Raises: EmbeddedPostgresError `pg.in_use` when another hub has it already.
+        """
+        self._take_lock()
+        self._end_orphan()
+        self._let_go()
+
+    def _end_orphan(self) -> None:
+        self._home = home_of(self.data_dir)
+        orphan = Postmaster.read(self.cluster)
+        if orphan is not None and orphan.is_running():
+            self._postmaster, self._socket_dir = orphan, orphan.socket_dir
+            self._end(patience_s=0.5)
+            self._remove_socket_dir()
 
     def __enter__(self) -> Self:
         self.start()
@@ -210,17 +240,13 @@ class EmbeddedPostgres:
             os.close(self._lock)
         self._lock = self._process = self._postmaster = self._socket_dir = None
 
-    def _read_location(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._home = Path((self.data_dir / "location").read_text(encoding="utf-8"))
-
     def _choose_home(self) -> None:
         """Decide where the cluster lies and whom the server runs as.
 
         Only our own folder's permissions are ever changed. When the server's user cannot pass the
         folders above it, the cluster lies elsewhere and the file `location` says where.
         """
-        self._read_location()
+        self._home = home_of(self.data_dir)
         user = self._user = choose_server_user(self.cluster)
         if not user.is_other:
             return
@@ -447,16 +473,30 @@ class EmbeddedPostgres:
         return self._postmaster is not None and self._postmaster.is_running()
 
     def _watch(self) -> None:
-        """Start the server again when it dies; give up when it keeps dying."""
+        """Start the server again when it dies; give up when it keeps dying.
+
+        A full disk is no reason to give up: somebody will make room, and the server, whose last
+        words found none either, then only has to be started.
+        """
         deaths_at: list[float] = []
+        is_full_told = False
         while not self._stopping.wait(WATCH_S):
             if self._is_alive():
                 continue
+            if shutil.disk_usage(self._home).free < DISK_FREE_BYTES_MIN:
+                if not is_full_told:
+                    log.critical("PostgreSQL ended: the disk is full", extra={"pid": self.pid})
+                is_full_told = True
+                self._stopping.wait(DISK_FULL_PAUSE_S)
+                continue
+            is_full_told = False
             now = time.monotonic()
             deaths_at = [at for at in deaths_at if now - at < RESTARTS_WINDOW_S] + [now]
             try:
                 self._restart(deaths=len(deaths_at))
             except (EmbeddedPostgresError, OSError) as error:
+                if shutil.disk_usage(self._home).free < DISK_FREE_BYTES_MIN:
+                    continue
                 log.critical("PostgreSQL is not started again", extra={"reason": str(error)})
                 self._process = self._postmaster = None
                 return

@@ -10,10 +10,14 @@ CREATE OR REPLACE FUNCTION published_quantity(
 $$;
 
 -- What there is of a variant at these locations (NULL: at all), a bundle by its scarcest component,
--- and how fast it sells.
-CREATE OR REPLACE FUNCTION stock_at(
+-- and how fast it sells. A procedure, so that it stays a call: written out in the plan of its
+-- caller, it would be set up for every sale, and hardly any needs it.
+DROP FUNCTION IF EXISTS stock_at(integer, bigint, boolean, integer[]);
+CREATE FUNCTION stock_at(
     p_merchant integer, p_variant bigint, p_is_bundle boolean, p_locations integer[]
-) RETURNS TABLE (available bigint, velocity bigint) LANGUAGE sql STABLE AS $$
+) RETURNS TABLE (available bigint, velocity bigint) LANGUAGE plpgsql STABLE ROWS 1 AS $$
+BEGIN
+    RETURN QUERY
     SELECT coalesce(min(part.available / part.units), 0), coalesce(max(part.velocity), 0)
       FROM (
           -- Units missing at one location are taken from the others: what is promised beyond the
@@ -33,7 +37,28 @@ CREATE OR REPLACE FUNCTION stock_at(
               ON sl.merchant_id = p_merchant AND sl.variant_id = c.component_id
              AND (p_locations IS NULL OR sl.location_id = ANY (p_locations))
            GROUP BY c.component_id, c.units
-      ) part
+      ) part;
+END
+$$;
+
+-- Lock the levels of these variants, everywhere or at one location, in the one order of locks. Each
+-- is found by its key, whatever the planner believes of the table. Returns whether more is promised
+-- somewhere than there is.
+CREATE OR REPLACE FUNCTION hold_levels(
+    p_merchant integer, p_variants bigint[], p_location integer DEFAULT NULL
+) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    v_is_short boolean;
+BEGIN
+    SELECT coalesce(bool_or(sl.is_short), false) INTO v_is_short
+      FROM (SELECT DISTINCT unnest(p_variants) AS variant_id ORDER BY 1) x
+     CROSS JOIN LATERAL (
+          SELECT s.reserved > s.on_hand AS is_short FROM stock_level s
+           WHERE s.merchant_id = p_merchant AND s.variant_id = x.variant_id
+             AND (p_location IS NULL OR s.location_id = p_location)
+           ORDER BY s.location_id FOR UPDATE) sl;
+    RETURN v_is_short;
+END
 $$;
 
 -- Bring the desired quantities of every listing of these variants (and of the bundles they are
@@ -48,52 +73,74 @@ DECLARE
     v_variants bigint[];
     v_accounts integer[];
 BEGIN
-    SELECT array_agg(DISTINCT v) INTO v_variants FROM (
-        SELECT unnest(p_variants) AS v
-        UNION ALL
-        SELECT b.bundle_variant_id FROM bundle_component b
-         WHERE b.merchant_id = p_merchant AND b.component_variant_id = ANY (p_variants)
-    ) all_variants;
+    v_variants := ARRAY(
+        SELECT unnest(p_variants)
+        UNION
+        SELECT b.bundle_variant_id
+          FROM unnest(p_variants) AS x (variant_id)
+         CROSS JOIN LATERAL (
+              SELECT c.bundle_variant_id FROM bundle_component c
+               WHERE c.merchant_id = p_merchant AND c.component_variant_id = x.variant_id
+              OFFSET 0) b);
 
+    -- Here as below each row finds the next by its whole key: LATERAL … OFFSET 0 leaves the planner no
+    -- other way. While it takes a table that was just filled for nearly empty, it would read all rows
+    -- of the merchant and pick from them.
     PERFORM 1
-       FROM listing l
-       JOIN offer_desired_quantity d
-         ON d.merchant_id = l.merchant_id AND d.account_id = l.account_id
-        AND d.listing_id = l.listing_id
-      WHERE l.merchant_id = p_merchant AND l.variant_id = ANY (v_variants) AND l.state <> 'closed'
-      ORDER BY d.listing_id, d.account_id
-        FOR UPDATE OF d;
+       FROM (SELECT l.account_id, l.listing_id
+               FROM unnest(v_variants) AS x (variant_id)
+              CROSS JOIN LATERAL (
+                   SELECT o.account_id, o.listing_id, o.state FROM listing o
+                    WHERE o.merchant_id = p_merchant AND o.variant_id = x.variant_id
+                   OFFSET 0) l
+              -- Asked here, not inside: else the index of the open listings by account would serve.
+              WHERE l.state <> 'closed'
+              ORDER BY l.listing_id, l.account_id) l
+      CROSS JOIN LATERAL (
+           SELECT 1 FROM offer_desired_quantity d
+            WHERE d.merchant_id = p_merchant AND d.account_id = l.account_id
+              AND d.listing_id = l.listing_id FOR UPDATE) d;
 
     -- A fresh statement, so a fresh snapshot: what others committed while we waited is seen.
-    -- OFFSET 0 fences a subquery off: it is run once, and each of its rows finds the next by index,
-    -- even while the statistics of a table that was just filled still say that it is empty.
     WITH changed AS (
         UPDATE offer_desired_quantity d
            SET quantity = w.quantity, revision = d.revision + 1
           FROM (
-              SELECT l.account_id, l.listing_id,
-                     CASE WHEN a.location_ids IS NULL THEN s.velocity
-                          ELSE (SELECT own.velocity FROM stock_at(p_merchant, s.variant_id, s.is_bundle,
-                                                                  a.location_ids) own)
-                          END AS velocity,
+              SELECT l.account_id, l.listing_id, coalesce(own.velocity, s.velocity) AS velocity,
                      published_quantity(
-                         CASE WHEN a.location_ids IS NULL THEN s.available
-                              ELSE (SELECT own.available FROM stock_at(p_merchant, s.variant_id,
-                                                                       s.is_bundle, a.location_ids) own)
-                              END,
+                         coalesce(own.available, s.available),
                          coalesce(l.share_bps, a.share_bps), coalesce(l.buffer_units, a.buffer_units),
                          least(l.quantity_max, a.quantity_max)) AS quantity
-                FROM (
-                    -- Once a variant: most accounts are fed from all locations.
-                    SELECT v.variant_id, v.is_bundle, s.available, s.velocity
+                FROM unnest(v_variants) AS x (variant_id)
+               CROSS JOIN LATERAL (
+                    -- Once a variant: most are no bundles, and most accounts are fed from all
+                    -- locations.
+                    SELECT v.variant_id, v.is_bundle, greatest(0, sum.free) AS available, sum.velocity
                       FROM variant v
-                      CROSS JOIN LATERAL stock_at(p_merchant, v.variant_id, v.is_bundle, NULL) s
-                     WHERE v.merchant_id = p_merchant AND v.variant_id = ANY (v_variants)
+                     CROSS JOIN LATERAL (
+                          SELECT coalesce(sum(sl.on_hand - sl.reserved - sl.safety_stock), 0) AS free,
+                                 coalesce(sum(sl.velocity_milli), 0) AS velocity
+                            FROM stock_level sl
+                           WHERE sl.merchant_id = p_merchant AND sl.variant_id = x.variant_id) sum
+                     WHERE v.merchant_id = p_merchant AND v.variant_id = x.variant_id
+                    OFFSET 0) s
+               CROSS JOIN LATERAL (
+                    SELECT o.account_id, o.listing_id, o.state, o.share_bps, o.buffer_units,
+                           o.quantity_max
+                      FROM listing o
+                     WHERE o.merchant_id = p_merchant AND o.variant_id = s.variant_id
+                    OFFSET 0) l
+               CROSS JOIN LATERAL (
+                    SELECT o.share_bps, o.buffer_units, o.quantity_max, o.location_ids FROM account o
+                     WHERE o.merchant_id = p_merchant AND o.account_id = l.account_id
+                    OFFSET 0) a
+                LEFT JOIN LATERAL (
+                    SELECT o.available, o.velocity
+                      FROM stock_at(p_merchant, s.variant_id, s.is_bundle, a.location_ids) o
+                     WHERE s.is_bundle OR a.location_ids IS NOT NULL
                     OFFSET 0
-                ) s
-                JOIN listing l ON l.merchant_id = p_merchant AND l.variant_id = s.variant_id
-                              AND l.state <> 'closed'
-                JOIN account a ON a.merchant_id = p_merchant AND a.account_id = l.account_id
+                ) own ON true
+               WHERE l.state <> 'closed'
               OFFSET 0
           ) w
          WHERE d.merchant_id = p_merchant AND d.account_id = w.account_id
@@ -104,10 +151,11 @@ BEGIN
             (merchant_id, account_id, listing_id, field, urgency, rank, since_us)
         SELECT p_merchant, c.account_id, c.listing_id, 1,
                -- Down from what stands there, or from what is on its way there.
-               CASE WHEN c.quantity < greatest(k.quantity, (
+               CASE WHEN c.quantity < k.quantity THEN 0
+                    WHEN c.quantity < (
                         SELECT max(i.quantity) FROM offer_inflight i
                          WHERE i.merchant_id = p_merchant AND i.account_id = c.account_id
-                           AND i.listing_id = c.listing_id AND i.field = 1)) THEN 0
+                           AND i.listing_id = c.listing_id AND i.field = 1) THEN 0
                     ELSE 3 END,
                -least(c.velocity, 2000000000)::integer, p_now_us
           FROM changed c
@@ -136,10 +184,7 @@ BEGIN
     INSERT INTO stock_level (merchant_id, variant_id, location_id)
     SELECT p_merchant, v, p_location FROM unnest(p_variants) v ORDER BY v
     ON CONFLICT DO NOTHING;
-    PERFORM 1 FROM stock_level
-      WHERE merchant_id = p_merchant AND location_id = p_location
-        AND variant_id = ANY (p_variants)
-      ORDER BY variant_id, location_id FOR UPDATE;
+    PERFORM hold_levels(p_merchant, p_variants, p_location);
     INSERT INTO stock_movement (merchant_id, variant_id, location_id, kind, on_hand_delta,
                                 reserved_delta, reason, actor, occurred_at)
     SELECT p_merchant, m.variant_id, p_location, p_kind, m.delta, 0, p_reason, p_actor, p_now
@@ -149,8 +194,12 @@ BEGIN
     UPDATE stock_level l SET on_hand = l.on_hand + m.delta
       FROM (SELECT variant_id, sum(delta)::integer AS delta
               FROM unnest(p_variants, p_deltas) AS d (variant_id, delta) GROUP BY variant_id) m
-     WHERE l.merchant_id = p_merchant AND l.location_id = p_location
-       AND l.variant_id = m.variant_id AND m.delta <> 0;
+     -- Found one by one by their key, changed by their place: their locks keep it theirs.
+     CROSS JOIN LATERAL (
+          SELECT s.ctid AS row_id FROM stock_level s
+           WHERE s.merchant_id = p_merchant AND s.variant_id = m.variant_id
+             AND s.location_id = p_location OFFSET 0) r
+     WHERE l.ctid = r.row_id AND m.delta <> 0;
     RETURN refresh_desired_quantity(p_merchant, p_variants, p_now_us);
 END
 $$;
@@ -159,7 +208,9 @@ $$;
 -- caller passes at most 5,000 variants in key order. Returns the accounts touched.
 CREATE OR REPLACE FUNCTION refresh_desired_price(
     p_merchant integer, p_variants bigint[], p_now_us bigint
-) RETURNS integer[] LANGUAGE plpgsql AS $$
+) RETURNS integer[] LANGUAGE plpgsql
+-- From one variant to thousands: planned for what is asked.
+SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     v_accounts integer[];
 BEGIN
@@ -173,18 +224,20 @@ BEGIN
         FOR UPDATE OF d;
     WITH changed AS (
         UPDATE offer_desired_price d
-           SET list_minor = coalesce(v.list_price_minor, v.sale_price_minor),
-               sale_minor = v.sale_price_minor, floor_minor = v.floor_price_minor,
-               revision = d.revision + 1
-          FROM listing l
+           SET list_minor = coalesce(l.list_price_minor, l.sale_price_minor, v.list_price_minor,
+                                     v.sale_price_minor),
+               sale_minor = coalesce(l.sale_price_minor, v.sale_price_minor),
+               floor_minor = v.floor_price_minor, revision = d.revision + 1
+          FROM listing l  -- its own price, where one was kept (05_conflict.sql)
           JOIN variant v ON v.merchant_id = l.merchant_id AND v.variant_id = l.variant_id
          WHERE l.merchant_id = p_merchant AND l.variant_id = ANY (p_variants)
-           AND l.state <> 'closed' AND v.sale_price_minor IS NOT NULL
+           AND l.state <> 'closed' AND coalesce(l.sale_price_minor, v.sale_price_minor) IS NOT NULL
            AND d.merchant_id = p_merchant AND d.account_id = l.account_id
            AND d.listing_id = l.listing_id
            AND (d.list_minor, d.sale_minor, d.floor_minor) IS DISTINCT FROM
-               (coalesce(v.list_price_minor, v.sale_price_minor), v.sale_price_minor,
-                v.floor_price_minor)
+               (coalesce(l.list_price_minor, l.sale_price_minor, v.list_price_minor,
+                         v.sale_price_minor),
+                coalesce(l.sale_price_minor, v.sale_price_minor), v.floor_price_minor)
         RETURNING d.account_id, d.listing_id, d.sale_minor
     ), marked AS (
         INSERT INTO offer_dirty AS o
@@ -224,11 +277,11 @@ BEGIN
     INSERT INTO offer_desired_price (merchant_id, account_id, listing_id, list_minor, sale_minor,
                                      floor_minor, revision)
     SELECT l.merchant_id, l.account_id, l.listing_id,
-           coalesce(v.list_price_minor, v.sale_price_minor), v.sale_price_minor,
-           v.floor_price_minor, 1
+           coalesce(l.list_price_minor, l.sale_price_minor, v.list_price_minor, v.sale_price_minor),
+           coalesce(l.sale_price_minor, v.sale_price_minor), v.floor_price_minor, 1
       FROM listing l JOIN variant v USING (merchant_id, variant_id)
      WHERE l.merchant_id = p_merchant AND l.listing_id = ANY (p_listings)
-       AND v.sale_price_minor IS NOT NULL
+       AND coalesce(l.sale_price_minor, v.sale_price_minor) IS NOT NULL
      ORDER BY l.listing_id
     ON CONFLICT DO NOTHING;
     INSERT INTO offer_acknowledged (merchant_id, account_id, listing_id)

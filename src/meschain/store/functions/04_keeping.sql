@@ -45,3 +45,36 @@ $$;
 REVOKE ALL ON FUNCTION prepare_event_days(date, integer), forget_event_days(date) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION prepare_event_days(date, integer), forget_event_days(date)
     TO meschain_engine;
+
+-- Let the planner know of tables that have grown much since it last looked, as they do when a first
+-- catalog comes in: until then it takes them for nearly empty, and an order was measured to take
+-- seconds instead of milliseconds. Autovacuum would do it too, up to a minute later. Returns how
+-- many tables were looked at. Runs with the owner's rights, since only an owner may.
+CREATE OR REPLACE FUNCTION refresh_statistics() RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+DECLARE
+    v_name text;
+    v_looked integer := 0;
+BEGIN
+    -- One at a time: a second caller has nothing left to do.
+    IF NOT pg_try_advisory_xact_lock(hashtext('meschain refresh_statistics')) THEN
+        RETURN 0;
+    END IF;
+    FOR v_name IN
+        SELECT c.relname FROM pg_class c
+         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+           AND c.relpersistence = 'p' AND NOT c.relispartition
+           -- Pages now against pages then. Each look makes every session plan anew, so only growth
+           -- that can change a plan counts; the rest is left to autovacuum.
+           AND pg_relation_size(c.oid) / current_setting('block_size')::integer
+               > 2 * c.relpages + 4
+         ORDER BY c.relname
+    LOOP
+        EXECUTE format('ANALYZE %I', v_name);
+        v_looked := v_looked + 1;
+    END LOOP;
+    RETURN v_looked;
+END
+$$;
+REVOKE ALL ON FUNCTION refresh_statistics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION refresh_statistics() TO meschain_app, meschain_engine;

@@ -91,3 +91,44 @@ SELECT a.name, a.marketplace, a.state, a.tier, a.base_urls, a.settings, c.sealed
   FROM account a
   JOIN account_credential c USING (merchant_id, account_id)
  WHERE a.merchant_id = %(merchant)s AND a.account_id = %(account)s AND a.state <> 'closed'
+
+-- name: a_data_key
+-- Any data key, to try the master key on; the newest, for a rotation ends with it. By the owner.
+SELECT merchant_id, key_number, wrapped FROM data_key
+ ORDER BY merchant_id DESC, key_number DESC LIMIT 1
+
+-- name: lock_data_keys
+-- The merchant's data keys, held until they are sealed anew.
+SELECT key_number, wrapped FROM data_key
+ WHERE merchant_id = %(merchant)s ORDER BY key_number FOR UPDATE
+
+-- name: put_data_key
+-- The same data key, sealed with another master key.
+UPDATE data_key SET wrapped = %(wrapped)s
+ WHERE merchant_id = %(merchant)s AND key_number = %(key_number)s
+
+-- name: forget_data_keys
+-- Data keys that nothing opens any more; new records get a new one.
+DELETE FROM data_key WHERE merchant_id = %(merchant)s
+
+-- name: forget_sealed
+-- Buyers' data that nothing opens any more. Lines, amounts and stock of the orders stay.
+UPDATE orders SET person_sealed = NULL, raw_sealed = NULL, key_number = NULL
+ WHERE merchant_id = %(merchant)s AND key_number IS NOT NULL
+
+-- name: forget_webhooks
+-- Webhooks whose secrets nothing opens any more; what they brought is pulled instead.
+DELETE FROM webhook WHERE merchant_id = %(merchant)s
+
+-- name: forget_deliveries
+DELETE FROM webhook_inbox WHERE merchant_id = %(merchant)s
+
+-- name: must_reconnect
+-- Accounts whose credentials nothing opens any more.
+UPDATE account SET state = 'reconnect'
+ WHERE merchant_id = %(merchant)s AND state <> 'closed'
+RETURNING account_id
+
+-- name: numbers_of
+-- The accounts of that name, of any merchant. By the owner.
+SELECT account_id FROM account WHERE name = %(name)s ORDER BY account_id

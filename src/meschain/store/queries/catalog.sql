@@ -7,26 +7,40 @@ SELECT m.currency, m.language, l.location_id
    AND CASE WHEN %(location)s::text IS NULL THEN l.is_default ELSE l.code = %(location)s END
  WHERE m.merchant_id = %(merchant)s
 
--- name: plan_afresh
--- A first import fills empty tables: a plan kept from its beginning would read them whole, chunk
--- after chunk (measured: 100,000 variants in 112 s instead of 33 s). Holds for this transaction.
-SELECT set_config('plan_cache_mode', 'force_custom_plan', true)
+-- name: plan_by_key
+-- A first import fills empty tables, whose size the planner learns late: no table is read whole,
+-- whatever it believes. Holds for this transaction, and for the checks of foreign keys in it.
+SELECT set_config('enable_seqscan', 'off', true)
 
 -- name: lock_products
 -- Nobody else edits these products while they are compared and written. Levels come later.
-SELECT 1 FROM product
- WHERE merchant_id = %(merchant)s AND model_code = ANY (%(models)s::text[])
- ORDER BY product_id FOR NO KEY UPDATE
+SELECT 1 FROM (
+    SELECT p.product_id
+      FROM unnest(%(models)s::text[]) AS x (model_code)
+     CROSS JOIN LATERAL (
+          SELECT o.product_id FROM product o
+           WHERE o.merchant_id = %(merchant)s AND o.model_code = x.model_code OFFSET 0) p
+     ORDER BY p.product_id) k
+ CROSS JOIN LATERAL (
+      SELECT 1 FROM product o WHERE o.merchant_id = %(merchant)s AND o.product_id = k.product_id
+         FOR NO KEY UPDATE) held
 
 -- name: lock_variants
 -- Nobody else edits these variants while they are compared and written.
-SELECT 1 FROM variant
- WHERE merchant_id = %(merchant)s AND sku = ANY (%(skus)s::text[])
- ORDER BY variant_id FOR NO KEY UPDATE
+SELECT 1 FROM (
+    SELECT v.variant_id
+      FROM unnest(%(skus)s::text[]) AS x (sku)
+     CROSS JOIN LATERAL (
+          SELECT o.variant_id FROM variant o
+           WHERE o.merchant_id = %(merchant)s AND o.sku = x.sku OFFSET 0) v
+     ORDER BY v.variant_id) k
+ CROSS JOIN LATERAL (
+      SELECT 1 FROM variant o WHERE o.merchant_id = %(merchant)s AND o.variant_id = k.variant_id
+         FOR NO KEY UPDATE) held
 
 -- name: variants
 -- Variants as an import compares them, with the units counted at one location.
-SELECT v.variant_id,
+SELECT v.variant_id, v.product_id,
        EXISTS (SELECT 1 FROM bundle_component b WHERE b.merchant_id = v.merchant_id
                   AND b.component_variant_id = v.variant_id) AS is_component,
        v.sku, p.model_code, v.currency, v.barcode, v.attributes, v.list_price_minor,
@@ -45,13 +59,16 @@ SELECT v.variant_id,
        (SELECT s.on_hand FROM stock_level s
          WHERE s.merchant_id = v.merchant_id AND s.variant_id = v.variant_id
            AND s.location_id = %(location)s) AS on_hand
-  FROM variant v
-  JOIN product p ON p.merchant_id = v.merchant_id AND p.product_id = v.product_id
- WHERE v.merchant_id = %(merchant)s AND v.sku = ANY (%(skus)s::text[])
+  FROM unnest(%(skus)s::text[]) AS x (sku)
+ CROSS JOIN LATERAL (
+      SELECT * FROM variant o WHERE o.merchant_id = %(merchant)s AND o.sku = x.sku OFFSET 0) v
+ CROSS JOIN LATERAL (
+      SELECT o.model_code FROM product o
+       WHERE o.merchant_id = v.merchant_id AND o.product_id = v.product_id OFFSET 0) p
 
 -- name: products
 -- Products as an import compares them.
-SELECT p.model_code, p.brand, p.category_path, p.attributes,
+SELECT p.product_id, p.model_code, p.brand, p.category_path, p.attributes,
        coalesce((SELECT jsonb_object_agg(c.language, c.title) FROM product_content c
                   WHERE c.merchant_id = p.merchant_id AND c.product_id = p.product_id), '{}'),
        coalesce((SELECT jsonb_object_agg(c.language, c.description_html) FROM product_content c
@@ -60,20 +77,25 @@ SELECT p.model_code, p.brand, p.category_path, p.attributes,
               WHERE i.merchant_id = p.merchant_id AND i.product_id = p.product_id
                 AND i.variant_id IS NULL
               ORDER BY i.position, i.media_id)
-  FROM product p
- WHERE p.merchant_id = %(merchant)s AND p.model_code = ANY (%(models)s::text[])
+  FROM unnest(%(models)s::text[]) AS x (model_code)
+ CROSS JOIN LATERAL (
+      SELECT * FROM product o
+       WHERE o.merchant_id = %(merchant)s AND o.model_code = x.model_code OFFSET 0) p
 
 -- name: barcode_holders
 -- Which variants hold these barcodes.
-SELECT barcode, sku FROM variant
- WHERE merchant_id = %(merchant)s AND barcode = ANY (%(barcodes)s::text[])
- ORDER BY barcode, sku
+SELECT v.barcode, v.sku
+  FROM unnest(%(barcodes)s::text[]) AS x (barcode)
+ CROSS JOIN LATERAL (
+      SELECT o.barcode, o.sku FROM variant o
+       WHERE o.merchant_id = %(merchant)s AND o.barcode = x.barcode OFFSET 0) v
+ ORDER BY v.barcode, v.sku
 
 -- name: put_products
 -- Create or update products; the source stays that of the creation.
 INSERT INTO product (merchant_id, model_code, brand, category_path, attributes, search_text,
                      sort_key, source, created_at, updated_at)
-SELECT %(merchant)s, x.model_code, x.brand, x.category_path, x.attributes, x.search_text,
+SELECT %(merchant)s, x.model_code, x.brand, x.category_path, coalesce(x.attributes, '{}'), x.search_text,
        x.sort_key, %(source)s, %(now)s, %(now)s
   FROM json_to_recordset(%(rows)s::json)
        AS x (model_code text, brand text, category_path text, attributes jsonb, search_text text,
@@ -83,55 +105,43 @@ ON CONFLICT (merchant_id, model_code) DO UPDATE
    SET brand = excluded.brand, category_path = excluded.category_path,
        attributes = excluded.attributes, search_text = excluded.search_text,
        sort_key = excluded.sort_key, updated_at = excluded.updated_at
+RETURNING model_code, product_id
 
 -- name: put_contents
 -- Titles and descriptions by language.
 INSERT INTO product_content (merchant_id, product_id, language, title, description_html)
-SELECT p.merchant_id, p.product_id, t.key, t.value, coalesce(x.descriptions ->> t.key, '')
-  FROM json_to_recordset(%(rows)s::json) AS x (model_code text, titles json, descriptions json)
-  JOIN product p ON p.merchant_id = %(merchant)s AND p.model_code = x.model_code
- CROSS JOIN LATERAL json_each_text(x.titles) AS t
- ORDER BY p.product_id, t.key
+SELECT %(merchant)s, x.product_id, x.language, x.title, x.description_html
+  FROM json_to_recordset(%(rows)s::json)
+       AS x (product_id bigint, language text, title text, description_html text)
 ON CONFLICT (merchant_id, product_id, language) DO UPDATE
    SET title = excluded.title, description_html = excluded.description_html
 
--- name: drop_product_media
--- Pictures that the stated lists no longer name.
-DELETE FROM media i
- USING json_to_recordset(%(rows)s::json) AS x (model_code text, image_urls jsonb), product p
- WHERE p.merchant_id = %(merchant)s AND p.model_code = x.model_code
-   AND i.merchant_id = p.merchant_id AND i.product_id = p.product_id AND i.variant_id IS NULL
-   AND NOT x.image_urls ? i.source_url
-
--- name: put_product_media
--- Pictures of whole products, in the stated order.
-INSERT INTO media (merchant_id, product_id, position, source_url)
-SELECT p.merchant_id, p.product_id, u.place - 1, u.url
-  FROM json_to_recordset(%(rows)s::json) AS x (model_code text, image_urls json)
-  JOIN product p ON p.merchant_id = %(merchant)s AND p.model_code = x.model_code
- CROSS JOIN LATERAL json_array_elements_text(x.image_urls) WITH ORDINALITY AS u (url, place)
- ORDER BY p.product_id, u.place
-ON CONFLICT (merchant_id, product_id, variant_id, source_url) DO UPDATE
-   SET position = excluded.position
+-- name: drop_contents
+-- Words in languages that products no longer have; only putting an import back takes any away.
+DELETE FROM product_content c
+ USING json_to_recordset(%(rows)s::json) AS x (product_id bigint, language text)
+ WHERE c.merchant_id = %(merchant)s AND c.product_id = x.product_id AND c.language = x.language
 
 -- name: put_variants
--- Create or update variants; the product is named by its model code.
+-- Create or update variants; arrays run in parallel: the row, the product it belongs to.
 INSERT INTO variant (merchant_id, product_id, sku, barcode, attributes, currency,
                      list_price_minor, sale_price_minor, cost_minor, vat_percent, desi, weight_g,
                      length_mm, width_mm, height_mm, handling_days, origin_country, is_bundle,
                      created_at, updated_at)
-SELECT p.merchant_id, p.product_id, x.sku, x.barcode, x.attributes, x.currency,
+SELECT %(merchant)s, x.product_id, x.sku, x.barcode, coalesce(x.attributes, '{}'), x.currency,
        x.list_price_minor, x.sale_price_minor, x.cost_minor, x.vat_percent, x.desi, x.weight_g,
        x.length_mm, x.width_mm, x.height_mm, x.handling_days, x.origin_country,
-       x.bundle <> '{}', %(now)s, %(now)s
-  FROM json_to_recordset(%(rows)s::json)
-       AS x (sku text, model_code text, barcode text, attributes jsonb, currency text,
-             list_price_minor bigint, sale_price_minor bigint, cost_minor bigint,
-             vat_percent numeric, desi numeric, weight_g integer, length_mm integer,
-             width_mm integer, height_mm integer, handling_days integer, origin_country text,
-             bundle jsonb)
-  JOIN product p ON p.merchant_id = %(merchant)s AND p.model_code = x.model_code
- ORDER BY x.sku
+       x.bundle IS NOT NULL, %(now)s, %(now)s
+  FROM ROWS FROM (
+       json_to_recordset(%(rows)s::json)
+           AS (sku text, barcode text, attributes jsonb, currency text, list_price_minor bigint,
+               sale_price_minor bigint, cost_minor bigint, vat_percent numeric, desi numeric,
+               weight_g integer, length_mm integer, width_mm integer, height_mm integer,
+               handling_days integer, origin_country text, bundle json),
+       unnest(%(products)s::bigint[]))
+       AS x (sku, barcode, attributes, currency, list_price_minor, sale_price_minor, cost_minor,
+             vat_percent, desi, weight_g, length_mm, width_mm, height_mm, handling_days,
+             origin_country, bundle, product_id)
 ON CONFLICT (merchant_id, sku) DO UPDATE
    SET product_id = excluded.product_id, barcode = excluded.barcode,
        attributes = excluded.attributes, currency = excluded.currency,
@@ -143,59 +153,49 @@ ON CONFLICT (merchant_id, sku) DO UPDATE
        is_bundle = excluded.is_bundle, updated_at = excluded.updated_at
 RETURNING sku, variant_id
 
--- name: drop_variant_media
--- Pictures of variants that the stated lists no longer name.
+-- name: drop_media
+-- Pictures that the stated lists of products (variant_id NULL) and variants no longer name.
 DELETE FROM media i
- USING json_to_recordset(%(rows)s::json) AS x (sku text, image_urls jsonb), variant v
- WHERE v.merchant_id = %(merchant)s AND v.sku = x.sku AND i.merchant_id = v.merchant_id
-   AND i.product_id = v.product_id AND i.variant_id = v.variant_id
-   AND NOT x.image_urls ? i.source_url
+ USING json_to_recordset(%(rows)s::json)
+       AS x (product_id bigint, variant_id bigint, image_urls jsonb)
+ WHERE i.merchant_id = %(merchant)s AND i.product_id = x.product_id
+   AND i.variant_id IS NOT DISTINCT FROM x.variant_id AND NOT x.image_urls ? i.source_url
 
--- name: put_variant_media
--- Pictures of single variants, in the stated order.
+-- name: put_media
+-- Pictures of products (variant_id NULL) and of single variants, each in its place.
 INSERT INTO media (merchant_id, product_id, variant_id, position, source_url)
-SELECT v.merchant_id, v.product_id, v.variant_id, u.place - 1, u.url
-  FROM json_to_recordset(%(rows)s::json) AS x (sku text, image_urls json)
-  JOIN variant v ON v.merchant_id = %(merchant)s AND v.sku = x.sku
- CROSS JOIN LATERAL json_array_elements_text(x.image_urls) WITH ORDINALITY AS u (url, place)
- ORDER BY v.variant_id, u.place
+SELECT %(merchant)s, x.product_id, x.variant_id, x.position, x.source_url
+  FROM json_to_recordset(%(rows)s::json)
+       AS x (product_id bigint, variant_id bigint, position integer, source_url text)
 ON CONFLICT (merchant_id, product_id, variant_id, source_url) DO UPDATE
    SET position = excluded.position
 
 -- name: follow_media
 -- Pictures of variants that moved to another product.
-UPDATE media i SET product_id = v.product_id
-  FROM variant v
- WHERE v.merchant_id = %(merchant)s AND v.sku = ANY (%(skus)s::text[])
-   AND i.merchant_id = v.merchant_id AND i.variant_id = v.variant_id
-   AND i.product_id <> v.product_id
+UPDATE media i SET product_id = x.product_id
+  FROM unnest(%(variants)s::bigint[], %(homes)s::bigint[], %(products)s::bigint[])
+           AS x (variant_id, home_id, product_id)
+ WHERE i.merchant_id = %(merchant)s AND i.product_id = x.home_id AND i.variant_id = x.variant_id
 
 -- name: drop_empty_products
 -- Products whose last variant has moved away.
 DELETE FROM product p
- WHERE p.merchant_id = %(merchant)s AND p.model_code = ANY (%(models)s::text[])
+ USING unnest(%(models)s::text[]) AS x (model_code)
+ WHERE p.merchant_id = %(merchant)s AND p.model_code = x.model_code
    AND NOT EXISTS (SELECT 1 FROM variant v
                     WHERE v.merchant_id = p.merchant_id AND v.product_id = p.product_id)
 
 -- name: drop_components
--- Components that a bundle no longer has.
-DELETE FROM bundle_component b
- USING json_to_recordset(%(rows)s::json) AS x (sku text, bundle jsonb), variant v, variant c
- WHERE v.merchant_id = %(merchant)s AND v.sku = x.sku AND b.merchant_id = v.merchant_id
-   AND b.bundle_variant_id = v.variant_id AND c.merchant_id = b.merchant_id
-   AND c.variant_id = b.component_variant_id AND NOT x.bundle ? c.sku
+-- What these bundles were made of.
+DELETE FROM bundle_component b USING unnest(%(variants)s::bigint[]) AS x (variant_id)
+ WHERE b.merchant_id = %(merchant)s AND b.bundle_variant_id = x.variant_id
 
 -- name: put_components
 -- What bundles are made of.
 INSERT INTO bundle_component (merchant_id, bundle_variant_id, component_variant_id, units)
-SELECT v.merchant_id, v.variant_id, c.variant_id, e.value::integer
-  FROM json_to_recordset(%(rows)s::json) AS x (sku text, bundle json)
-  JOIN variant v ON v.merchant_id = %(merchant)s AND v.sku = x.sku
- CROSS JOIN LATERAL json_each_text(x.bundle) AS e
-  JOIN variant c ON c.merchant_id = v.merchant_id AND c.sku = e.key
- ORDER BY v.variant_id, c.variant_id
-ON CONFLICT (merchant_id, bundle_variant_id, component_variant_id) DO UPDATE
-   SET units = excluded.units
+SELECT %(merchant)s, x.bundle_id, x.component_id, x.units
+  FROM unnest(%(bundles)s::bigint[], %(components)s::bigint[], %(units)s::integer[])
+           AS x (bundle_id, component_id, units)
 
 -- name: lock_component_levels
 -- Levels that the shown quantity of these bundles follows from, in the one order of locks.

@@ -3,14 +3,15 @@
 SELECT covered_us, fresh_us FROM order_cursor
  WHERE merchant_id = %(merchant)s AND account_id = %(account)s
 
--- name: advance
--- A pull has reached its end.
-UPDATE order_cursor
-   SET covered_us = greatest(covered_us, %(covered_us)s), fresh_us = greatest(fresh_us, %(covered_us)s)
- WHERE merchant_id = %(merchant)s AND account_id = %(account)s
-
 -- name: lane_ran
--- A lane's run, for its health.
+-- A lane's run, for its health; a pull that has reached its end moves the order cursor.
+WITH advanced AS (
+    UPDATE order_cursor
+       -- Also when that is less than before: a clock that was set back, and an older value only
+       -- means that more is read again.
+       SET covered_us = %(covered_us)s, fresh_us = %(covered_us)s
+     WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND %(covered_us)s > 0
+)
 UPDATE lane
    SET last_run_us = %(now_us)s, runs = runs + 1, next_run_us = %(next_run_us)s,
        last_success_us = CASE WHEN %(error)s = '' THEN %(now_us)s ELSE last_success_us END,
@@ -42,6 +43,10 @@ UPDATE alert SET resolved_us = %(now_us)s
    AND resolved_us IS NULL
 
 -- name: lane_schedules
--- Schedules of an account's lanes.
-SELECT name, is_paused, next_run_us, interval_s, batch_size FROM lane
- WHERE merchant_id = %(merchant)s AND account_id = %(account)s ORDER BY name
+-- Schedules of these accounts' lanes.
+SELECT l.account_id, l.name, l.is_paused, l.next_run_us, l.interval_s, l.batch_size
+  FROM unnest(%(merchants)s::integer[], %(accounts)s::integer[]) AS x (merchant_id, account_id)
+ CROSS JOIN LATERAL (
+      SELECT * FROM lane
+       WHERE merchant_id = x.merchant_id AND account_id = x.account_id OFFSET 0) l
+ ORDER BY l.account_id, l.name

@@ -201,10 +201,15 @@ SELECT ticket_id, state, reference, listing_ids, send_by_us, coalesce(accepted_u
 -- name: push_keys
 -- The keys of listings that are still waiting for an answer.
 SELECT k.push_key, k.listing_id
-  FROM listing_key k
-  JOIN listing l ON l.merchant_id = k.merchant_id AND l.listing_id = k.listing_id
- WHERE k.merchant_id = %(merchant)s AND k.account_id = %(account)s
-   AND k.listing_id = ANY (%(listings)s::bigint[]) AND l.state = 'sent'
+  FROM (SELECT DISTINCT unnest(%(listings)s::bigint[]) AS listing_id) x
+ CROSS JOIN LATERAL (
+      SELECT listing_id, push_key FROM listing_key
+       WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND listing_id = x.listing_id
+      OFFSET 0) k
+ CROSS JOIN LATERAL (
+      SELECT state FROM listing
+       WHERE merchant_id = %(merchant)s AND listing_id = x.listing_id OFFSET 0) l
+ WHERE l.state = 'sent'
  ORDER BY k.listing_id
 
 -- name: orphans
@@ -226,10 +231,23 @@ SELECT k.push_key, l.listing_id
 -- Taken by the marketplace and waiting for its approval, those not looked at for longest first.
 SELECT k.push_key, l.listing_id
   FROM listing l
-  JOIN listing_key k ON k.merchant_id = l.merchant_id AND k.account_id = l.account_id
-   AND k.listing_id = l.listing_id
+ CROSS JOIN LATERAL (
+      SELECT push_key FROM listing_key
+       WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND listing_id = l.listing_id
+      OFFSET 0) k
  WHERE l.merchant_id = %(merchant)s AND l.account_id = %(account)s AND l.state = 'pending'
  ORDER BY l.observed_at NULLS FIRST, l.listing_id LIMIT %(limit)s
+
+-- name: count_open
+-- Listings that wait for the marketplace: for an answer, or for its approval. A request whose
+-- listings have gone on by themselves is still to be ended.
+SELECT greatest(
+    (SELECT count(*) FROM listing
+      WHERE merchant_id = %(merchant)s AND account_id = %(account)s
+        AND state IN ('sent', 'pending')),
+    (SELECT count(*) FROM ticket
+      WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND surface = 'content'
+        AND state < 3))
 
 -- name: count_listed
 -- Listings that a sweep of the account would meet.

@@ -28,6 +28,16 @@ SELECT * FROM end_tickets(
 SELECT * FROM adopt_account(%(merchant)s, %(account)s, %(epoch)s, %(recheck_us)s, %(final_us)s,
     %(now_us)s, %(skew_us)s)
 
+-- name: straggling
+-- Accounts with open sends of an earlier lease: claimed by a process that overslept its takeover.
+SELECT x.account_id
+  FROM unnest(%(merchants)s::integer[], %(accounts)s::integer[], %(epochs)s::bigint[])
+           AS x (merchant_id, account_id, epoch)
+ WHERE EXISTS (SELECT 1 FROM ticket t
+                WHERE t.merchant_id = x.merchant_id AND t.account_id = x.account_id
+                  AND t.state < 3 AND t.epoch < x.epoch)
+ ORDER BY x.account_id
+
 -- name: dirty_accounts
 -- Which of these accounts have anything to claim now (one index probe each), and when the next
 -- waiting row falls due.
@@ -37,11 +47,22 @@ SELECT x.merchant_id, x.account_id
                 WHERE d.merchant_id = x.merchant_id AND d.account_id = x.account_id
                   AND d.not_before_us <= %(now_us)s)
 
+-- name: unsettled_accounts
+-- Which of these accounts have a shelf that must be looked at now.
+SELECT x.account_id
+  FROM unnest(%(merchants)s::integer[], %(accounts)s::integer[]) AS x (merchant_id, account_id)
+ WHERE EXISTS (SELECT 1 FROM offer_unsettled u
+                WHERE u.merchant_id = x.merchant_id AND u.account_id = x.account_id
+                  AND u.recheck_us <= %(now_us)s)
+
 -- name: unsettled_due
 -- Listings whose shelf must be looked at now, oldest first.
 SELECT u.listing_id, u.field, k.push_key
   FROM offer_unsettled u
-  JOIN listing_key k USING (merchant_id, account_id, listing_id)
+ CROSS JOIN LATERAL (
+      SELECT push_key FROM listing_key
+       WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND listing_id = u.listing_id
+      OFFSET 0) k
  WHERE u.merchant_id = %(merchant)s AND u.account_id = %(account)s AND u.recheck_us <= %(now_us)s
  ORDER BY u.recheck_us, u.listing_id, u.field
  LIMIT %(limit)s
@@ -65,28 +86,41 @@ WITH found AS (
     SELECT k.listing_id, f.field, k.quantity AS shelf_quantity, q.quantity
       FROM offer_acknowledged k
       CROSS JOIN (SELECT %(field)s::smallint AS field) f
-      JOIN listing l ON l.merchant_id = k.merchant_id AND l.listing_id = k.listing_id
-                    AND l.state IN ('on_sale', 'off_sale')
-      LEFT JOIN offer_desired_quantity q ON f.field = 1 AND q.merchant_id = k.merchant_id
-           AND q.account_id = k.account_id AND q.listing_id = k.listing_id
-      LEFT JOIN offer_desired_price p ON f.field = 2 AND p.merchant_id = k.merchant_id
-           AND p.account_id = k.account_id AND p.listing_id = k.listing_id
+      -- Each row finds the others by its key: LATERAL … OFFSET 0 leaves the planner no other way, as
+      -- long as it takes tables that were just filled for nearly empty.
+      CROSS JOIN LATERAL (
+           SELECT state FROM listing
+            WHERE merchant_id = %(merchant)s AND listing_id = k.listing_id OFFSET 0) l
+      LEFT JOIN LATERAL (
+           SELECT quantity, revision FROM offer_desired_quantity
+            WHERE f.field = 1 AND merchant_id = %(merchant)s AND account_id = %(account)s
+              AND listing_id = k.listing_id OFFSET 0) q ON true
+      LEFT JOIN LATERAL (
+           SELECT revision FROM offer_desired_price
+            WHERE f.field = 2 AND merchant_id = %(merchant)s AND account_id = %(account)s
+              AND listing_id = k.listing_id OFFSET 0) p ON true
      WHERE k.merchant_id = %(merchant)s AND k.account_id = %(account)s
+       AND l.state IN ('on_sale', 'off_sale')
        AND CASE f.field WHEN 1 THEN q.revision > k.quantity_revision
                         ELSE p.revision > k.price_revision END
        AND NOT EXISTS (SELECT 1 FROM offer_dirty d
                         WHERE d.merchant_id = k.merchant_id AND d.account_id = k.account_id
-                          AND d.field = f.field AND d.listing_id = k.listing_id)
+                          AND d.field = f.field AND d.listing_id = k.listing_id OFFSET 0)
        AND NOT EXISTS (SELECT 1 FROM offer_inflight i
                         WHERE i.merchant_id = k.merchant_id AND i.account_id = k.account_id
-                          AND i.listing_id = k.listing_id AND i.field = f.field)
+                          AND i.listing_id = k.listing_id AND i.field = f.field OFFSET 0)
        AND NOT EXISTS (SELECT 1 FROM offer_refusal r
                         WHERE r.merchant_id = k.merchant_id AND r.account_id = k.account_id
                           AND r.listing_id = k.listing_id AND r.field = f.field
-                          AND r.revision >= coalesce(q.revision, p.revision))
+                          AND r.revision >= coalesce(q.revision, p.revision) OFFSET 0)
        AND NOT EXISTS (SELECT 1 FROM offer_unsettled u
                         WHERE u.merchant_id = k.merchant_id AND u.account_id = k.account_id
-                          AND u.listing_id = k.listing_id AND u.field = f.field)
+                          AND u.listing_id = k.listing_id AND u.field = f.field OFFSET 0)
+       -- Held for its owner's answer (held_offer): left, not lost; whoever ends it marks it dirty.
+       AND NOT EXISTS (SELECT 1 FROM offer_conflict c
+                        WHERE c.merchant_id = k.merchant_id AND c.account_id = k.account_id
+                          AND c.listing_id = k.listing_id AND c.field = f.field AND f.field = 1
+                          AND c.state = 2 AND q.quantity >= k.quantity OFFSET 0)
      ORDER BY k.listing_id, f.field
      LIMIT %(limit)s
 )
@@ -127,10 +161,14 @@ SELECT %(merchant)s, %(account)s, x.listing_id, x.field,
        CASE WHEN x.field = 2 THEN 2 WHEN q.quantity < k.quantity THEN 0 ELSE 3 END, 0, %(now_us)s,
        true
   FROM unnest(%(listings)s::bigint[], %(fields)s::smallint[]) AS x (listing_id, field)
-  JOIN offer_acknowledged k ON k.merchant_id = %(merchant)s AND k.account_id = %(account)s
-   AND k.listing_id = x.listing_id
-  LEFT JOIN offer_desired_quantity q ON x.field = 1 AND q.merchant_id = %(merchant)s
-   AND q.account_id = %(account)s AND q.listing_id = x.listing_id
+ CROSS JOIN LATERAL (
+      SELECT quantity FROM offer_acknowledged
+       WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND listing_id = x.listing_id
+      OFFSET 0) k
+  LEFT JOIN LATERAL (
+      SELECT quantity FROM offer_desired_quantity
+       WHERE x.field = 1 AND merchant_id = %(merchant)s AND account_id = %(account)s
+         AND listing_id = x.listing_id OFFSET 0) q ON true
  ORDER BY x.listing_id, x.field
 ON CONFLICT (merchant_id, account_id, field, listing_id) DO UPDATE
    SET reassert = true, not_before_us = 0
@@ -165,16 +203,26 @@ SELECT k.push_key, k.listing_id, q.quantity, p.list_minor, p.sale_minor, a.quant
          WHERE z.merchant_id = k.merchant_id AND z.account_id = k.account_id
            AND z.listing_id = k.listing_id) AS own_units,
        l.state
-  FROM listing_key k
-  JOIN listing l ON l.merchant_id = k.merchant_id AND l.listing_id = k.listing_id
-  JOIN offer_acknowledged a ON a.merchant_id = k.merchant_id AND a.account_id = k.account_id
-   AND a.listing_id = k.listing_id
-  LEFT JOIN offer_desired_quantity q ON q.merchant_id = k.merchant_id
-   AND q.account_id = k.account_id AND q.listing_id = k.listing_id
-  LEFT JOIN offer_desired_price p ON p.merchant_id = k.merchant_id
-   AND p.account_id = k.account_id AND p.listing_id = k.listing_id
- WHERE k.merchant_id = %(merchant)s AND k.account_id = %(account)s
-   AND k.push_key = ANY (%(keys)s::text[])
+  FROM (SELECT DISTINCT unnest(%(keys)s::text[]) AS push_key) x
+ CROSS JOIN LATERAL (
+      SELECT * FROM listing_key
+       WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND push_key = x.push_key
+      OFFSET 0) k
+ CROSS JOIN LATERAL (
+      SELECT state FROM listing
+       WHERE merchant_id = %(merchant)s AND listing_id = k.listing_id OFFSET 0) l
+ CROSS JOIN LATERAL (
+      SELECT * FROM offer_acknowledged
+       WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND listing_id = k.listing_id
+      OFFSET 0) a
+  LEFT JOIN LATERAL (
+      SELECT quantity FROM offer_desired_quantity
+       WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND listing_id = k.listing_id
+      OFFSET 0) q ON true
+  LEFT JOIN LATERAL (
+      SELECT list_minor, sale_minor FROM offer_desired_price
+       WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND listing_id = k.listing_id
+      OFFSET 0) p ON true
  ORDER BY k.listing_id
 
 -- name: unsettle

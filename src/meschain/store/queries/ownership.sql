@@ -1,9 +1,12 @@
 -- name: claim
--- Take what is free: accounts without a living lease, a bounded number at once.
+-- Take what is free (of the accounts asked for): those without a living lease, a bounded number.
+-- A lease that ends a minute from now was taken by a clock that has been set back since.
 WITH free AS (
     SELECT o.merchant_id, o.account_id FROM ownership o
       JOIN account a ON a.merchant_id = o.merchant_id AND a.account_id = o.account_id
-     WHERE (o.owner IS NULL OR o.lease_until_us < %(now_us)s) AND a.state <> 'closed'
+     WHERE (o.owner IS NULL OR o.lease_until_us < %(now_us)s
+            OR o.lease_until_us > %(now_us)s + 60000000) AND a.state <> 'closed'
+       AND (%(only)s::integer[] IS NULL OR o.account_id = ANY (%(only)s))
      ORDER BY o.merchant_id, o.account_id
      LIMIT %(limit)s FOR UPDATE OF o SKIP LOCKED
 )

@@ -12,6 +12,7 @@ WITH different AS (
            i.since_us AS sent_us, i.revision AS sent_revision, u.reason AS unsettled_reason,
            r.revision AS refused_revision, r.words, r.advice,
            s.own_units, s.is_ambiguous,
+           h.field IS NOT NULL AND (f.field = 2 OR q.quantity >= k.quantity) AS is_held,
            c.fresh_us >= %(fresh_after_us)s AS may_rise,
            o.owner IS NOT NULL AND o.lease_until_us > %(now_us)s AS is_served,
            EXISTS (SELECT 1 FROM lane n
@@ -41,6 +42,9 @@ WITH different AS (
        AND u.listing_id = l.listing_id AND u.field = f.field
       LEFT JOIN offer_refusal r ON r.merchant_id = l.merchant_id AND r.account_id = l.account_id
        AND r.listing_id = l.listing_id AND r.field = f.field
+      LEFT JOIN offer_conflict h ON h.merchant_id = l.merchant_id AND h.account_id = l.account_id
+       AND h.listing_id = l.listing_id AND h.field = f.field AND h.state = 2
+       AND (p.revision > h.revision) IS NOT TRUE
       LEFT JOIN LATERAL (
           SELECT sum(z.units) FILTER (WHERE z.placed_us > k.quantity_done_us + %(skew_us)s)::integer
                      AS own_units,
@@ -53,6 +57,7 @@ WITH different AS (
      WHERE l.merchant_id = %(merchant)s AND l.state <> 'closed' AND a.state <> 'closed'
        AND (%(account)s::integer IS NULL OR l.account_id = %(account)s)
        AND (d.field IS NOT NULL OR i.revision IS NOT NULL OR u.field IS NOT NULL
+            OR h.field IS NOT NULL
             OR coalesce(q.revision > k.quantity_revision, p.revision > k.price_revision))
 ), judged AS (
     SELECT *,
@@ -77,6 +82,7 @@ WITH different AS (
                 WHEN listing_state NOT IN ('on_sale', 'off_sale') THEN 'not_on_sale'
                 WHEN account_state <> 'armed' THEN account_state
                 WHEN is_paused THEN 'paused'
+                WHEN is_held THEN 'held'
                 WHEN dirty_us IS NULL THEN 'unnoticed'
                 WHEN field = 1 AND NOT reassert AND sent_revision IS NULL AND own_units > 0
                      AND NOT is_ambiguous AND quantity_shown - own_units = quantity_desired
@@ -147,6 +153,12 @@ SELECT a.account_id, a.name,
  WHERE a.merchant_id = %(merchant)s AND a.state <> 'closed'
    AND (%(account)s::integer IS NULL OR a.account_id = %(account)s)
  ORDER BY a.account_id
+
+-- name: make_due
+-- Somebody wants the lanes to run now: the serving process does so when it hears of it, or at its
+-- next look at the schedules.
+UPDATE lane SET next_run_us = 0
+ WHERE merchant_id = %(merchant)s AND account_id = ANY (%(accounts)s::integer[])
 
 -- name: pause_lanes
 -- Nothing is sent while these lanes rest; orders are read all the same.

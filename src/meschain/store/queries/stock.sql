@@ -1,6 +1,7 @@
 -- name: variants
 -- Variants by SKU, with their prices.
-SELECT variant_id, sku, is_bundle, currency, list_price_minor, sale_price_minor, floor_price_minor
+SELECT variant_id, sku, is_bundle, currency, list_price_minor, sale_price_minor, floor_price_minor,
+       cost_minor
   FROM variant WHERE merchant_id = %(merchant)s AND sku = ANY (%(skus)s::text[])
  ORDER BY variant_id
 
@@ -67,16 +68,18 @@ UPDATE stock_level SET safety_stock = %(units)s
 
 -- name: lock_variants
 -- Nobody else edits these prices while they are compared and written.
-SELECT variant_id, sku, is_bundle, currency, list_price_minor, sale_price_minor, floor_price_minor
+SELECT variant_id, sku, is_bundle, currency, list_price_minor, sale_price_minor, floor_price_minor,
+       cost_minor
   FROM variant WHERE merchant_id = %(merchant)s AND sku = ANY (%(skus)s::text[])
  ORDER BY variant_id FOR NO KEY UPDATE
 
 -- name: set_prices
--- List and sale prices of many variants.
+-- List and sale prices of many variants, and what they cost.
 UPDATE variant v
-   SET list_price_minor = x.list_minor, sale_price_minor = x.sale_minor, updated_at = %(now)s
-  FROM unnest(%(variants)s::bigint[], %(lists)s::bigint[], %(sales)s::bigint[])
-           AS x (variant_id, list_minor, sale_minor)
+   SET list_price_minor = x.list_minor, sale_price_minor = x.sale_minor, cost_minor = x.cost_minor,
+       updated_at = %(now)s
+  FROM unnest(%(variants)s::bigint[], %(lists)s::bigint[], %(sales)s::bigint[],
+              %(costs)s::bigint[]) AS x (variant_id, list_minor, sale_minor, cost_minor)
  WHERE v.merchant_id = %(merchant)s AND v.variant_id = x.variant_id
 
 -- name: skus

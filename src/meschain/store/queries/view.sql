@@ -13,10 +13,13 @@ SELECT o.order_id, o.external_id, o.account_id, a.name AS account_name, a.market
        o.first_seen_us, o.detected_by, o.currency, o.payable_minor, o.is_company, o.city,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
                    'external_id', p.external_id, 'state', p.state, 'state_raw', p.state_raw,
-                   'wanted_state', p.wanted_state, 'carrier', p.carrier,
+                   'wanted_state', p.wanted_state, 'taken_state', w.state, 'carrier', p.carrier,
                    'tracking_number', p.tracking_number, 'ship_by', p.ship_by)
                    ORDER BY p.external_id), '[]')
           FROM package p
+          LEFT JOIN package_wish w  -- said yes to, and not seen yet; see package.packages
+            ON w.merchant_id = p.merchant_id AND w.order_id = p.order_id
+           AND w.package_id = p.external_id AND w.phase = 3 AND w.state = p.wanted_state
          WHERE p.merchant_id = o.merchant_id AND p.order_id = o.order_id) AS packages,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
                    'item_key', ol.item_key, 'sku', v.sku, 'sku_given', ol.sku, 'title', ol.title,
@@ -117,7 +120,8 @@ SELECT v.sku, coalesce(c.title, '') AS title, v.currency, v.is_bundle, v.attribu
  ORDER BY x.place
 
 -- name: problems
--- What needs somebody, newest first: refused offers, rejected listings, open alerts.
+-- What needs somebody, newest first: refused offers, rejected listings, open alerts, edits on a
+-- panel that wait for an answer.
 SELECT kind, problem_id, at_us, account_id, account_name, subject, field, code, words, advice,
        message, params, times
   FROM (
@@ -145,6 +149,23 @@ SELECT kind, problem_id, at_us, account_id, account_name, subject, field, code, 
         FROM alert t
         LEFT JOIN account a ON a.merchant_id = t.merchant_id AND a.account_id = t.account_id
        WHERE t.merchant_id = %(merchant)s AND t.resolved_us IS NULL
+      UNION ALL
+      SELECT 'alert', 'conflict-' || c.listing_id || '-' || c.field, c.first_us, c.account_id,
+             a.name, v.sku, 0, '', '""', '',
+             CASE c.field WHEN 1 THEN 'alert.conflict.quantity' ELSE 'alert.conflict.price' END,
+             CASE c.field
+             WHEN 1 THEN jsonb_build_object('sku', v.sku, 'account', a.name,
+                                            'ours', c.our_quantity, 'theirs', c.their_quantity)
+             ELSE jsonb_build_object('sku', v.sku, 'account', a.name, 'currency', v.currency,
+                                     'ours_minor', c.our_sale_minor,
+                                     'theirs_minor', c.their_sale_minor) END, 1
+        FROM offer_conflict c
+        JOIN account a ON a.merchant_id = c.merchant_id AND a.account_id = c.account_id
+         AND a.state <> 'closed'
+        JOIN listing l ON l.merchant_id = c.merchant_id AND l.listing_id = c.listing_id
+         AND l.state <> 'closed'
+        JOIN variant v ON v.merchant_id = l.merchant_id AND v.variant_id = l.variant_id
+       WHERE c.merchant_id = %(merchant)s AND c.state = 2
   ) p
  WHERE %(before_us)s::bigint IS NULL
     OR (p.at_us, p.problem_id) < (%(before_us)s::bigint, %(before_id)s::text)
@@ -157,14 +178,17 @@ SELECT (SELECT count(*) FROM offer_refusal WHERE merchant_id = %(merchant)s) AS 
        (SELECT count(*) FROM listing WHERE merchant_id = %(merchant)s AND state <> 'closed'
            AND (state IN ('rejected', 'locked') OR problems <> '[]')) AS listings,
        (SELECT count(*) FROM alert
-         WHERE merchant_id = %(merchant)s AND resolved_us IS NULL) AS alerts
+         WHERE merchant_id = %(merchant)s AND resolved_us IS NULL)
+       + (SELECT count(*) FROM offer_conflict
+           WHERE merchant_id = %(merchant)s AND state = 2) AS alerts
 
 -- name: accounts
 -- Each account with its backlog, its owner's lease and its last read-back sweep.
 SELECT a.account_id, a.name, a.marketplace, a.state, a.is_live, o.owner IS NOT NULL AS is_owned,
        o.lease_until_us, d.dirty, d.oldest_us, t.tickets, u.unsettled,
        w.ended_us AS swept_us, w.checked AS swept_checked, w.equal AS swept_equal,
-       w.differing AS swept_differing,
+       w.differing AS swept_differing, y.checked AS sweeping_checked,
+       y.expected AS sweeping_expected, h.conflicts,
        (SELECT count(*) FROM webhook h WHERE h.merchant_id = a.merchant_id
            AND h.account_id = a.account_id AND h.is_active) AS webhooks
   FROM account a
@@ -180,6 +204,13 @@ SELECT a.account_id, a.name, a.marketplace, a.state, a.is_live, o.owner IS NOT N
                        FROM sweep WHERE merchant_id = a.merchant_id
                         AND account_id = a.account_id AND ended_us IS NOT NULL
                       ORDER BY sweep_id DESC LIMIT 1) w ON true
+  LEFT JOIN LATERAL (SELECT checked, expected FROM sweep
+                      WHERE merchant_id = a.merchant_id AND account_id = a.account_id
+                        AND ended_us IS NULL
+                      ORDER BY sweep_id DESC LIMIT 1) y ON true
+  CROSS JOIN LATERAL (SELECT count(*) AS conflicts FROM offer_conflict
+                       WHERE merchant_id = a.merchant_id AND account_id = a.account_id
+                         AND state = 2) h
  WHERE a.merchant_id = %(merchant)s AND a.state <> 'closed'
  ORDER BY a.account_id
 

@@ -14,7 +14,9 @@ SELECT v.variant_id, v.sku, v.is_bundle, v.currency, v.list_price_minor, v.sale_
        k.quantity AS quantity_shown, k.quantity_revision AS quantity_acknowledged_revision,
        k.list_minor AS list_shown_minor, k.sale_minor AS sale_shown_minor,
        k.price_revision AS price_acknowledged_revision, nullif(k.quantity_sent_us, 0) AS sent_us,
-       nullif(k.quantity_done_us, 0) AS done_us, nullif(c.fresh_us, 0) AS orders_fresh_us
+       nullif(k.quantity_done_us, 0) AS done_us, nullif(c.fresh_us, 0) AS orders_fresh_us,
+       l.list_price_minor AS list_kept_minor, l.sale_price_minor AS sale_kept_minor,
+       l.price_kept_us, l.price_kept_by, l.quantity_kept_us, l.quantity_kept_by
   FROM variant v
   JOIN account a ON a.merchant_id = v.merchant_id AND a.account_id = %(account)s
   JOIN listing l ON l.merchant_id = v.merchant_id AND l.account_id = a.account_id
@@ -90,12 +92,13 @@ SELECT c.sku, h.code AS location, r.units_reserved AS units, o.external_id AS or
  LIMIT %(limit)s
 
 -- name: under_way
--- What is dirty, in flight, refused or to be looked at; one row a field.
+-- What is dirty, in flight, refused, in question or to be looked at; one row a field.
 SELECT f.field, d.since_us AS dirty_us, d.not_before_us, d.urgency, i.sent_us,
        i.revision AS sent_revision, i.quantity AS sent_quantity, i.sale_minor AS sent_sale_minor,
        i.ticket_id, i.reference, i.ticket_state, u.since_us AS unsettled_us,
        u.reason AS unsettled_reason, u.recheck_us, r.revision AS refused_revision, r.code, r.words,
-       r.advice, r.refused_us
+       r.advice, r.refused_us, h.first_us AS conflict_us, h.their_quantity,
+       h.their_sale_minor
   FROM (VALUES (1), (2)) AS f (field)
   LEFT JOIN offer_dirty d ON d.merchant_id = %(merchant)s AND d.account_id = %(account)s
    AND d.field = f.field AND d.listing_id = %(listing)s
@@ -112,6 +115,8 @@ SELECT f.field, d.since_us AS dirty_us, d.not_before_us, d.urgency, i.sent_us,
    AND u.listing_id = %(listing)s AND u.field = f.field
   LEFT JOIN offer_refusal r ON r.merchant_id = %(merchant)s AND r.account_id = %(account)s
    AND r.listing_id = %(listing)s AND r.field = f.field
+  LEFT JOIN offer_conflict h ON h.merchant_id = %(merchant)s AND h.account_id = %(account)s
+   AND h.listing_id = %(listing)s AND h.field = f.field AND h.state = 2
  ORDER BY f.field
 
 -- name: last_ticket

@@ -1,0 +1,211 @@
+"""Each thing that can be wrong is planted, and must be found, with what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+import psycopg
+import pytest
+
+from meschain.app.keeping.backups import BackupPlan, Proof, write_proof
+from meschain.app.keeping.doctor import Doctor, Finding, Place
+from meschain.channel.clock import microseconds
+from meschain.cli.tree import root
+from meschain.messages import LANGUAGES, Catalog
+from meschain.messages.source import tables
+from meschain.store.vault import Vault
+from meschain.testing.shop import Shop
+
+Connection = psycopg.Connection[tuple[object, ...]]
+DOCTOR = Path("src/meschain/app/keeping/doctor.py")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    return Place(
+        home=home,
+        database_folder=None,
+        master_key=home / "master.key",
+        backup_folder=tmp_path / "backups",
+        plan=None,
+        hub_pid=None,
+    )
+
+
+def look(place: Place, connection: Connection | None = None) -> list[Finding]:
+    looking = Doctor(place, datetime.now(UTC))  # noqa: TID251 – as the command does
+    looking.look_around()
+    if connection is not None:
+        with connection.transaction():
+            connection.execute("SET TRANSACTION READ ONLY")
+            looking.look_into(connection)
+    return looking.findings
+
+
+def kinds(findings: list[Finding], *levels: str) -> set[str]:
+    return {each.kind for each in findings if each.level in (levels or ("notice", "wrong"))}
+
+
+def now_us(**ago: float) -> int:
+    return microseconds(datetime.now(UTC) - timedelta(**ago))  # noqa: TID251
+
+
+@pytest.fixture
+def well(connection: Connection, place: Place) -> Shop:
+    """A shop whose one account is served, and a master key that opens its data key."""
+    shop = Shop.open(connection)
+    account = shop.account("east")
+    wrapped = Vault.at(place.master_key).new_data_key(shop.merchant_id, 1)
+    connection.execute(
+        "INSERT INTO data_key VALUES (%s, 1, %s, now())", (shop.merchant_id, wrapped)
+    )
+    key = {"m": shop.merchant_id, "a": account, "soon": now_us(minutes=-1), "now": now_us()}
+    connection.execute(
+        "INSERT INTO ownership (merchant_id, account_id, owner, lease_until_us)"
+        " VALUES (%(m)s, %(a)s, 'x', %(soon)s)",
+        key,
+    )
+    connection.execute("INSERT INTO order_cursor VALUES (%(m)s, %(a)s, %(now)s, %(now)s)", key)
+    connection.execute(
+        "INSERT INTO lane (merchant_id, account_id, name, interval_s, batch_size, importance,"
+        " last_run_us, last_success_us)"
+        " VALUES (%(m)s, %(a)s, 'stock', 60, 10, 'high', %(now)s, %(now)s)",
+        key,
+    )
+    return shop
+
+
+def test_a_healthy_hub_has_nothing_wrong(well: Shop, place: Place) -> None:
+    findings = look(place, well.connection)
+    # The test's server is told not to care for power cuts, and the disk may be nearly full.
+    assert kinds(findings) <= {"database_unsafe", "backup_unplanned", "disk_low"}
+    assert {"program", "database", "clock", "key", "accounts"} <= kinds(findings, "good")
+
+
+PLANTED: dict[str, str | tuple[str, ...]] = {
+    "account_reconnect": "UPDATE account SET state = 'reconnect'",
+    "account_paused": "UPDATE account SET state = 'paused'",
+    "account_unserved": "UPDATE ownership SET lease_until_us = 1",
+    "orders_old": "UPDATE order_cursor SET fresh_us = fresh_us - 1000000000",
+    "lane_paused": "UPDATE lane SET is_paused = true",
+    "lane_silent": "UPDATE lane SET last_run_us = last_run_us - 300000000",
+    "lane_failing": "UPDATE lane SET last_error = 'x', last_error_us = last_success_us + 1",
+    "net_found": "UPDATE lane SET net_found = 1",
+    "backlog_old": "INSERT INTO offer_dirty (merchant_id, account_id, listing_id, field, urgency,"
+    " rank, since_us) SELECT merchant_id, account_id, 1, 1, 1, 0, 0 FROM account",
+    "webhook_waiting": "INSERT INTO webhook_inbox (merchant_id, account_id, received_us,"
+    " body_sealed, key_number) SELECT merchant_id, account_id, 1, '', 1 FROM account",
+    "refused": "INSERT INTO offer_refusal SELECT merchant_id, account_id, 1, 1, 1, '', '', '', 1"
+    " FROM account",
+    "throttled": "INSERT INTO attempt (merchant_id, account_id, operation, at_us, status, outcome)"
+    " SELECT a.merchant_id, a.account_id, 'x', c.fresh_us, 429, '' FROM account a"
+    " JOIN order_cursor c USING (merchant_id, account_id)",
+    "alerts": "INSERT INTO alert (merchant_id, kind, subject, raised_us)"
+    " SELECT merchant_id, 'x', '', 1 FROM merchant",
+    "schema_newer": "INSERT INTO schema_migration VALUES (9999, 'later', 'pre', 'x')",
+    "schema_older": "DELETE FROM schema_migration WHERE version = 7",
+    "schema_changed": "UPDATE schema_migration SET checksum = 'x' WHERE version = 7",
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_what_is_wrong_in_the_database_is_found(kind: str, well: Shop, place: Place) -> None:
+    assert kind not in kinds(look(place, well.connection))
+    statement = PLANTED[kind]
+    assert isinstance(statement, str)
+    well.connection.execute(statement)
+    assert kind in kinds(look(place, well.connection))
+
+
+def spoil_key(place: Place) -> None:
+    place.master_key.write_bytes(bytes(32))
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoil"),
+    [
+        ("key_missing", lambda place: place.master_key.unlink()),
+        ("key_invalid", lambda place: place.master_key.write_bytes(b"short")),
+        ("key_other", spoil_key),
+        ("key_open", lambda place: place.master_key.chmod(0o644)),
+        ("folder_open", lambda place: place.home.chmod(0o755)),
+    ],
+)
+def test_what_is_wrong_in_the_data_folder_is_found(
+    kind: str, spoil: Callable[[Place], object], well: Shop, place: Place
+) -> None:
+    assert kind not in kinds(look(place, well.connection))
+    spoil(place)
+    assert kind in kinds(look(place, well.connection))
+
+
+def test_backups_that_are_missing_late_untried_or_bad_are_found(place: Place) -> None:
+    planned = Place(
+        **{name: getattr(place, name) for name in Place.__slots__} | {"plan": BackupPlan()}
+    )
+    folder = place.backup_folder
+    assert kinds(look(place)) >= {"backup_unplanned"}
+    assert "backup_none" in kinds(look(planned), "wrong")
+    folder.mkdir()
+    now = datetime.now(UTC)  # noqa: TID251
+    stamp = (now - timedelta(days=3)).strftime("%Y%m%dT%H%M%SZ")
+    (folder / f"meschain-{stamp}.backup").write_bytes(b"")
+    assert "backup_old" in kinds(look(planned), "wrong")
+    stamp = (now - timedelta(hours=3)).strftime("%Y%m%dT%H%M%SZ")
+    (folder / f"meschain-{stamp}.backup").write_bytes(b"")
+    found = look(planned)
+    assert kinds(found) - {"disk_low"} == {"backup_untested", "backup_same_disk"}
+    write_proof(folder, Proof(now, "x.backup", 0, "it broke"))
+    assert "backup_unproven" in kinds(look(planned), "wrong")
+    write_proof(folder, Proof(now, "x.backup", 9))
+    assert kinds(look(planned)) - {"disk_low"} == {"backup_same_disk"}
+
+
+def test_a_hub_that_died_and_a_clock_that_is_off_are_found(well: Shop, place: Place) -> None:
+    dead = Place(**{name: getattr(place, name) for name in Place.__slots__} | {"hub_pid": 2**22})
+    assert "hub_gone" in kinds(look(dead))
+    for seconds, level in ((5, "notice"), (60, "wrong")):
+        looking = Doctor(place, datetime.now(UTC) + timedelta(seconds=seconds))  # noqa: TID251
+        looking.look_into(well.connection)
+        assert "clock_off" in kinds(looking.findings, level)
+
+
+# — texts —
+
+
+def texts(language: str) -> dict[str, str]:
+    found = {key: text for _, table in tables(language) for key, text in table.items()}
+    return {key: text for key, text in found.items() if key.startswith("cli.doctor.")}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_finding_has_a_text_and_every_bad_one_says_what_to_do(language: str) -> None:
+    words = Catalog.load(language)
+    code = DOCTOR.read_text(encoding="utf-8")
+    found = set(re.findall(r'"([a-z]+(?:_[a-z]+)*)", "(?:good|notice|wrong)"', code))
+    found -= {"good", "notice", "wrong"}
+    found |= {"disk_low", "backup_old", "database_old", "refused", "throttled", "clock_off"}
+    assert len(found) > 35
+    good = {"program", "hub", "key", "database", "disk", "backup", "clock", "accounts"}
+    for kind in found:
+        assert f"cli.doctor.{kind}" in words, kind
+        assert (f"cli.doctor.{kind}.do" in words) == (kind not in good), kind
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_commands_that_are_advised_exist(language: str) -> None:
+    for key, text in texts(language).items():
+        for words in re.findall(r"meschain ([a-z-]+(?: [a-z-]+)*)", text):
+            command: click.Command = root
+            for word in words.split():
+                if not isinstance(command, click.Group):
+                    break
+                below = command.get_command(click.Context(command), word)
+                assert below is not None, f"{key}: {words}"
+                command = below

@@ -1,0 +1,106 @@
+"""The commands about imports: what was taken in, putting it back, and what is said meanwhile."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from meschain.cli.output import Output
+from meschain.cli.tree import root
+from meschain.messages import Catalog
+
+FIRST = """\
+model_code;sku;title;sale_price;quantity;vat_percent
+KZK;KZK-M;Kazak;1249,90;5;20
+KZK;KZK-L;Kazak;1249,90;7;20
+"""
+SECOND = """\
+model_code;sku;title;sale_price;quantity;vat_percent
+KZK;KZK-M;Kazak;999,90;3;20
+SAL;SAL-1;Şal;89,90;4;18
+SAL;SAL-2;Şal;89,90;4;20
+"""
+
+
+def run(*words: str, status: int = 0) -> str:
+    result = CliRunner().invoke(root, words)
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def document(*words: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(CliRunner().invoke(root, [*words, "--json"]).stdout)
+    return found
+
+
+@pytest.fixture
+def home(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MESCHAIN_LANG", "en")
+    monkeypatch.setattr("meschain.cli.tree.configure_logging", lambda level: level)
+    run("merchant", "add", "Kaya")
+    for name, text in (("first.csv", FIRST), ("second.csv", SECOND)):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_imports_are_listed_and_put_back_by_their_number(home: Path) -> None:
+    assert "Nothing was imported yet" in run("import", "list")
+    run("import", "products", str(home / "first.csv"))
+    planned = run("import", "products", str(home / "second.csv"), "--plan")
+    assert "sale_price: TRY 1,249.90 → TRY 999.90, quantity: 5 → 3" in planned
+    second = document("import", "products", str(home / "second.csv"))
+    said = run("import", "list").splitlines()
+    assert re.search(r"second\.csv .*cli:.* done +1 created, 1 updated, 1 refused", said[1])
+    assert re.search(r"first\.csv .* 2 created$", said[2])
+    listed = document("import", "list")["imports"]
+    assert [each["file_name"] for each in listed] == ["second.csv", "first.csv"]
+    assert all(len(each["file_hash"]) == 64 and each["can_undo"] for each in listed)
+
+    number = str(second["import_id"])
+    planned = run("import", "undo", number, "--plan")
+    assert "KZK-M  sale_price: TRY 999.90 → TRY 1,249.90" in planned
+    assert "Would put back 1, remove 1, move the units of 2 back, keep 0" in planned
+    assert "Put back 1, removed 1" in run("import", "undo", number)
+    levels = document("stock", "list")["levels"]
+    assert {each["sku"]: each["on_hand"] for each in levels} == {"KZK-M": 5, "KZK-L": 7}
+    turkish = run("import", "list", "--language", "tr")
+    assert "geri alındı" in turkish
+    assert "was put back before" in run("import", "undo", number, status=1)
+    assert "no import of products with the number 99" in run("import", "undo", "99", status=1)
+
+
+def test_what_stays_is_said_with_its_reason(home: Path) -> None:
+    first = document("import", "products", str(home / "first.csv"))
+    run("import", "products", str(home / "second.csv"))
+    number = str(first["import_id"])
+    kept = document("import", "undo", number, "--plan")["kept"]
+    assert [(each["code"], each["reason_code"]) for each in kept] == [("KZK-M", "undo.moved")]
+    said = run("import", "undo", number, "--language", "tr")
+    assert "KZK-M" in said
+    assert "Stoku başka bir işlemle değişmiş." in said
+
+
+def test_work_that_says_nothing_is_seen_to_go_on() -> None:
+    """No silence of more than two seconds, and the pace as soon as there is one."""
+    out = Output(Catalog.load("en"))
+    errors = io.StringIO()
+    out.errors = Console(file=errors, width=200)
+    with out.progress("cli.import.writing") as tick:
+        time.sleep(1.8)
+        assert errors.getvalue().splitlines() == ["Writing to the catalog, rows: … 2 s"]
+        tick(1_000, 3_000)
+        time.sleep(1.5)
+    line = errors.getvalue().splitlines()[1]
+    assert re.fullmatch(
+        r"Writing to the catalog, rows: 1,000/3,000 \(\d{3}/s, \d s left\)", line
+    ), line
