@@ -84,6 +84,8 @@ class OfferLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ticket_stuck_s: float
     ticket_poll_s: tuple[float, ...]  # waits before the 1st, 2nd, … poll; the last one repeats
     apply_s_max: float  # longest time from acceptance to the shelf that is known
+    # How much later than the shelf a read may be. U where a manifest is silent: our own choice.
+    read_lag_s: float = 20.0
     identical_body_refused_s: float = 0.0
     item_price_updates_per_minute: int | None = None
     observe_batch_max: int = 1

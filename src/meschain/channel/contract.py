@@ -47,9 +47,11 @@ class Call:
 
     priority: Priority = Priority.NORMAL
     guard: Guard | None = None
+    is_repeated: bool = False  # its caller asks or tells again: one that hangs is given up early
     handed_s: float | None = None  # given to the pacer
     released_s: float | None = None  # the pacer let it go; bytes follow
     answered_s: float | None = None
+    operation: str = ""  # the manifest's name of the last request made for this call
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from yarl import URL
 
 from meschain.channel.contract import LeaseExpired
 from meschain.channel.http import HttpReply, TransportLost
+from meschain.channel.patience import WRITE_PATIENCE_S_MIN, Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -232,12 +233,8 @@ class HttpTransport:
         self._loopback_only = loopback_only
         self._on_exchange = on_exchange
         self._reply_bytes_max = reply_bytes_max
-        self._timeouts = {
-            name: aiohttp.ClientTimeout(
-                total=operation.timeout_s, connect=min(_CONNECT_S_MAX, operation.timeout_s)
-            )
-            for name, operation in operations.items()
-        }
+        self._timeouts_s = {name: operation.timeout_s for name, operation in operations.items()}
+        self._patience = {name: Patience(limit_s) for name, limit_s in self._timeouts_s.items()}
 
     async def send(self, request: HttpRequest, call: Call) -> HttpReply:
         """Wait for the budget, check breaker and guard, send, read the whole reply.
@@ -248,6 +245,7 @@ class HttpTransport:
         if self._loopback_only and not _is_loopback(url.host or ""):
             raise LiveHostRefused(f"{url.host} is not this machine")
         call.handed_s = self._clock.monotonic_s()
+        call.operation = request.operation
         if self._breaker.retry_in_s > 0:  # do not queue for a budget that cannot be used
             raise _breaker_is_open()
         with await self._pacer.acquire(request.operation, call) as permit:
@@ -269,6 +267,12 @@ class HttpTransport:
         status: int | None = None
         body = b""
         error = "cancelled"
+        patience = self._patience[request.operation]
+        limit_s = self._timeouts_s[request.operation]
+        if call.is_repeated:
+            least_s = 0.0 if request.method == "GET" else WRITE_PATIENCE_S_MIN
+            limit_s = min(limit_s, max(least_s, patience.limit_s))
+        began_s = self._clock.monotonic_s()
         token = _attempt.set(attempt)
         try:
             async with self._session.request(
@@ -277,18 +281,21 @@ class HttpTransport:
                 headers=request.headers,
                 data=request.body,
                 allow_redirects=False,
-                timeout=self._timeouts[request.operation],
+                timeout=aiohttp.ClientTimeout(total=limit_s, connect=min(_CONNECT_S_MAX, limit_s)),
             ) as response:
                 status = response.status
                 body = await self._read(response)
                 headers = {name.lower(): value for name, value in response.headers.items()}
         except (_Stopped, aiohttp.ClientError, TimeoutError, OSError) as lost:
             error = _describe(lost)
+            if isinstance(lost, TimeoutError):
+                patience.waited_in_vain()
             if attempt.is_written or not isinstance(lost, _Stopped):
                 self._breaker.failed(request.operation, attempt.admission)
             raise TransportLost(error, may_have_arrived=attempt.is_written) from lost
         else:
             error = ""
+            patience.answered(self._clock.monotonic_s() - began_s)
             self._breaker.answered(request.operation, status, attempt.admission)
             return HttpReply(status, headers, body)
         finally:

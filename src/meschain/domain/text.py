@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from itertools import filterfalse
 from typing import Final
 
 _LOWER: Final = str.maketrans({"I": "ı", "İ": "i"})
@@ -24,10 +25,8 @@ def fold(text: str) -> str:
     ``isik`` of a foreign keyboard meet. White space is collapsed.
     """
     lowered = turkish_lower(text).translate(_DOTLESS)
-    stripped = "".join(
-        char for char in unicodedata.normalize("NFKD", lowered) if not unicodedata.combining(char)
-    )
-    return " ".join(stripped.split())
+    decomposed = unicodedata.normalize("NFKD", lowered)
+    return " ".join("".join(filterfalse(unicodedata.combining, decomposed)).split())
 
 
 def sort_key(text: str) -> str:

@@ -257,7 +257,7 @@ class Pacer:
         else:
             for loan in lane.loans:
                 loan.gate.shut(now, after)
-            lowered = tuple(window for window in lane.windows if window.gate.shut(now, after))
+            lowered = tuple(window for window in lane.windows if window.shut(now, after))
         for window in lowered:
             window.lower(now)
 

@@ -45,8 +45,12 @@ class Gate:
         self._level = 0
         self.until_s = -inf
 
-    def shut(self, now: float, retry_after_s: float | None) -> bool:
-        """Shut the gate; False when it was shut already: the answer of a call sent before."""
+    def shut(self, now: float, retry_after_s: float | None, use: float = 1.0) -> bool:
+        """Shut the gate; False when it was shut already: the answer of a call sent before.
+
+        ``use``: how full the quota was by our count, 0 to 1. A throttle that comes far from the
+        limit is hardly ours, and a sale should not wait for it as long as for one we caused.
+        """
         again = now < self.until_s
         if not again:
             self._level = self._level + 1 if now - self.until_s < _EPISODE_S else 0
@@ -54,7 +58,8 @@ class Gate:
             wait = min(max(retry_after_s, 0.0), _RETRY_AFTER_S_MAX) + _MARGIN_S
             self.until_s = max(self.until_s, now + wait)
         elif not again:
-            self.until_s = now + min(self._backoff_s * 2.0**self._level, _BACKOFF_S_MAX)
+            first_s = max(_BACKOFF_S_MIN, self._backoff_s * min(1.0, use))
+            self.until_s = now + min(first_s * 2.0**self._level, _BACKOFF_S_MAX)
         return not again
 
 
@@ -165,6 +170,10 @@ class Window:
         self.in_flight -= 1
         if priority is not Priority.CRITICAL:
             self._tat_s -= self.span_s / self.share(priority, now)
+
+    def shut(self, now: float, retry_after_s: float | None) -> bool:
+        """Shut its gate after a throttle; False when it was shut already."""
+        return self.gate.shut(now, retry_after_s, self.used(now) / self.limit_now(now))
 
     def lower(self, now: float) -> None:
         """A throttle says that less is allowed than the manifest (or another client) knows."""
