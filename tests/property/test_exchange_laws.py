@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from meschain.domain.catalog import Content, ProductDraft, VariantDraft
 from meschain.domain.money import Money
-from meschain.exchange import FileRefused, ReadingOptions, collect, read_catalog, write_catalog
+from meschain.exchange import FileRefused, ReadingOptions, collect, read_catalog
 from meschain.exchange.markup import clean_html
+from meschain.exchange.out import ExportFormat, ExportOptions, SheetStyle, catalog_writer
 
 OPTIONS = ReadingOptions(today=date(2026, 11, 20))
 COMMA = ReadingOptions(today=date(2026, 11, 20), decimal_separator=",")
@@ -87,7 +88,6 @@ def catalogs(draw: st.DrawFn) -> list[ProductDraft]:
     return products
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     catalogs(),
     st.sampled_from(["en", "tr"]),
@@ -99,13 +99,12 @@ def test_what_is_written_reads_back_as_the_same_drafts(
 ) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "catalog.csv"
-        write_catalog(
-            path,
-            products,
-            header_language="en" if header_language == "en" else "tr",
-            encoding=encoding,
-            delimiter=delimiter,
-        )
+        style = SheetStyle(encoding=encoding, delimiter=delimiter)
+        options = ExportOptions(header_language=header_language, style=style)
+        writer = catalog_writer(ExportFormat.CSV, options)
+        for product in products:
+            writer.add(product)
+        writer.finish(path)
         found = collect(read_catalog(path, COMMA).records)
     assert not found.refused
     drafts = {each.draft.model_code: each.draft for each in found.products}
@@ -126,7 +125,7 @@ COLUMNS = (
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.lists(st.lists(cells, min_size=8, max_size=10), max_size=12))
 def test_every_row_of_a_sheet_is_in_a_product_or_refused_and_never_both(
     rows: list[list[str]],
@@ -142,7 +141,7 @@ def test_every_row_of_a_sheet_is_in_a_product_or_refused_and_never_both(
     assert sorted(accounted) == filled
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.lists(st.text('ab;"\t\x0b\u2028<', max_size=12), max_size=20))
 def test_any_lines_are_read_or_refused_one_by_one(lines: list[str]) -> None:
     content = "\n".join(["sku;title;price", *lines]).encode()
@@ -152,7 +151,6 @@ def test_any_lines_are_read_or_refused_one_by_one(lines: list[str]) -> None:
     assert len(numbers) == len(set(numbers))
 
 
-@settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_a_damaged_dump_is_refused_or_accounts_for_every_product(data: st.DataObject) -> None:
     whole = OPENCART_3.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Laws of the import: twice is once, refused rows never block, what is not stated stays."""
+"""Laws of the import: twice is once, put back is as before, refused rows never block."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from datetime import datetime
 from decimal import Decimal
 
 import psycopg
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meschain.app.commands.import_products import (
     ImportOptions,
     ImportPlan,
+    UndoPlan,
     apply_import,
     plan_import,
+    undo_import,
 )
 from meschain.app.commands.import_products.merge import DraftRefused, merge_variant
 from meschain.app.commands.import_products.state import VariantState, changes_of
@@ -149,6 +152,7 @@ def catalog(connection: psycopg.Connection[tuple[object, ...]], merchant_id: int
     ]
 
 
+@pytest.mark.slow
 @settings(
     max_examples=40,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -170,10 +174,21 @@ async def _check(url: str, first: list[ReadProduct], second: list[ReadProduct]) 
             await _apply(database, kaya, first)
             await _apply(database, demir, first)
 
+            before = catalog(owner, kaya)
             planned = await plan_import(database, kaya, reading(second), OPTIONS)
-            plan = await _apply(database, kaya, second)
+            done = await apply_import(database, StoppedClock(), kaya, reading(second), OPTIONS)
+            plan = done.plan
             assert planned == plan
             after = catalog(owner, kaya)
+
+            back = await _undo(database, kaya, done.import_id, is_plan=True)
+            assert catalog(owner, kaya) == after
+            assert await _undo(database, kaya, done.import_id) == back
+            assert not back.kept
+            assert catalog(owner, kaya) == before
+            assert _ledger_holds(owner, kaya)
+            await _apply(database, kaya, second)
+            assert catalog(owner, kaya) == after
 
             again = await _apply(database, kaya, second)
             assert not again.created
@@ -188,6 +203,25 @@ async def _check(url: str, first: list[ReadProduct], second: list[ReadProduct]) 
             assert catalog(owner, demir) == after
         finally:
             await database.close()
+
+
+async def _undo(
+    database: Database, merchant_id: int, import_id: int, *, is_plan: bool = False
+) -> UndoPlan:
+    return await undo_import(
+        database, StoppedClock(), merchant_id, import_id, actor="law", is_plan=is_plan
+    )
+
+
+def _ledger_holds(connection: psycopg.Connection[tuple[object, ...]], merchant_id: int) -> bool:
+    """On hand is the sum of the movements, also of variants that are gone."""
+    return not connection.execute(
+        "SELECT 1 FROM stock_movement m FULL JOIN stock_level l"
+        " USING (merchant_id, variant_id, location_id) WHERE merchant_id = %s"
+        " GROUP BY merchant_id, variant_id, location_id"
+        " HAVING coalesce(sum(m.on_hand_delta), 0) <> coalesce(max(l.on_hand), 0)",
+        (merchant_id,),
+    ).fetchall()
 
 
 async def _apply(database: Database, merchant_id: int, products: list[ReadProduct]) -> ImportPlan:

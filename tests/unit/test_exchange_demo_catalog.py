@@ -58,6 +58,7 @@ def expected(files: CatalogFiles, part: str) -> dict[str, int]:
     return {name: count for name, count in stated[part].items() if name != "rows"}
 
 
+@pytest.mark.slow
 def test_the_importer_finds_what_the_generator_says(
     files: CatalogFiles, dump: Collected, sheet: Collected
 ) -> None:
@@ -65,6 +66,7 @@ def test_the_importer_finds_what_the_generator_says(
     assert summary(sheet) == expected(files, "sheet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 3])
 def test_any_seed_is_read_as_it_says(tmp_path: Path, seed: int) -> None:
     files = generate_catalog(tmp_path, products=900, seed=seed)

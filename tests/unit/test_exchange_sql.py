@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import io
+import re
+from pathlib import Path
 
 import pytest
 
+from meschain import exchange
 from meschain.exchange import FileRefused, Reason
 from meschain.exchange.opencart.sql import InsertedRow, read_rows
 
@@ -102,3 +105,16 @@ def test_strings_longer_than_the_buffer_are_whole() -> None:
     long = "ğ" * 3_000_000
     dump = f"INSERT INTO t (a) VALUES ('{long}');"  # noqa: S608  # a file
     assert values(dump) == [{"a": long}]
+
+
+def test_no_group_is_repeated_possessively() -> None:
+    """Python before 3.11.5 matches too little then (gh-106052); an atomic group is right in all."""
+    sources = Path(exchange.__file__).parents[1].rglob("*.py")
+    possessive = re.compile(r"\)(?:\*|\+|\?|\{\d*,?\d*\})\+")
+    found = [
+        f"{path.name}:{number}"
+        for path in sources
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if possessive.search(line)
+    ]
+    assert found == []

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from meschain.exchange import (
+    FileFormat,
     ReadingOptions,
-    Reason,
     SourceForm,
     SourceKind,
     collect,
@@ -19,7 +19,7 @@ from meschain.exchange import (
 OPTIONS = ReadingOptions(today=date(2026, 11, 20))
 
 
-def render(code: Reason, params: Mapping[str, str]) -> str:
+def render(code: str, params: Mapping[str, str]) -> str:
     return f"{code} {dict(params)} ✗"
 
 
@@ -47,7 +47,9 @@ def test_of_a_dump_the_key_columns_are_written(tmp_path: Path) -> None:
         b"INSERT INTO oc_product_description (product_id, language_id, name) VALUES (8, 1, 'x');"
     )
     reading = read_catalog(content, OPTIONS)
-    assert reading.form == SourceForm(kind=SourceKind.OPENCART, encoding="utf-8", delimiter=";")
+    assert reading.form == SourceForm(
+        kind=SourceKind.OPENCART, file_format=FileFormat.SQL, encoding="utf-8", delimiter=";"
+    )
     target = tmp_path / "refused.csv"
     write_refused(target, reading.form, collect(reading.records).refused, render)
     header, row = target.read_text(encoding="utf-8-sig").splitlines()

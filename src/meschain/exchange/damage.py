@@ -28,13 +28,16 @@ _MONTH: Final = (
 _DATE: Final = re.compile(
     rf"[0-9]{{1,2}}[.\-/ ]{_MONTH}(?:[.\-/ ](?:[0-9]{{2}}|[0-9]{{4}}))?"
     rf"|{_MONTH}[.\-/ ](?:[0-9]{{1,2}}|(?:19|20)[0-9]{{2}})"
-    r"|(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])-(?:[0-2][0-9]|3[01])(?: [0-9:]{5,8})?"
+    r"|(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])-(?:[0-2][0-9]|3[01])(?:[ T][0-9:.]{5,12}Z?)?"
     r"|(?:0?[1-9]|[12][0-9]|3[01])[./](?:0?[1-9]|1[0-2])[./](?:19|20)?[0-9]{2}"
     r"|(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12][0-9]|3[01])/(?:19|20)[0-9]{2}"
 )
 # Below C0's white space nothing belongs into text; C1 is what wrong decoding leaves behind.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_KEY_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# In keys also what is not seen at all: two SKUs that look alike would be two products.
+_KEY_CONTROL: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]"
+)
 _REPLACEMENT: Final = "\ufffd"
 
 
@@ -46,6 +49,23 @@ def check_text(cell: str, column: str, *, is_key: bool = False) -> None:
         raise Fault(Reason.ROW_CONTROL_CHARACTER, column=column, code=code)
     if _REPLACEMENT in cell:
         raise Fault(Reason.ROW_DAMAGED_TEXT, column=column)
+
+
+MISREAD_SIGNS: Final = frozenset("ÃÄÅ")
+"""What the first bytes of UTF-8's ç, ı, ş and their like look like in a Windows code page."""
+
+
+def meant_text(cell: str) -> str | None:
+    """What a text was before it was read in the wrong encoding and saved so: ``ÅŸ`` was ``ş``."""
+    if not MISREAD_SIGNS.intersection(cell):
+        return None
+    for codec in ("cp1254", "cp1252"):
+        try:
+            # "Ã" before a letter is not UTF-8, so honest text fails here.
+            return cell.encode(codec).decode()
+        except UnicodeError:
+            continue
+    return None
 
 
 def check_sku(sku: str) -> None:
@@ -94,6 +114,8 @@ class BarcodeColumn:
                 length_max=str(BARCODE_LENGTH_MAX),
             )
         if not (barcode.isascii() and barcode.isdigit()):
+            if _DATE.fullmatch(barcode):
+                raise Fault(Reason.BARCODE_DATE, value=barcode)
             if _SCIENTIFIC.fullmatch(barcode) or _NUMBER_WITH_DECIMALS.fullmatch(barcode):
                 raise Fault(Reason.BARCODE_NUMBER_FORMAT, value=barcode)
             return None

@@ -27,6 +27,8 @@ _PLAIN: Final = {
     ".": re.compile(r"-?(?:[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(?:\.[0-9]+)?"),
 }
 _CURRENCY_MARKS: Final = {"TRY": ("TL", "TRY", "₺"), "EUR": ("EUR", "€"), "USD": ("USD", "$")}
+CURRENCY_NAMES: Final = {"TL": "TRY", "₺": "TRY", "€": "EUR", "$": "USD", "£": "GBP"}
+"""Marks that stand for a currency's code."""
 WHOLE_MAX: Final = 2_147_483_647
 """The largest whole number kept: what a PostgreSQL ``integer`` holds."""
 _AMOUNT_MAX: Final = Decimal(10) ** 12
@@ -84,6 +86,8 @@ def _decided(shown: Counter[str]) -> str | None:
 
 def strip_currency(cell: str, currency: str) -> str:
     """The cell without the marks of its own currency; a foreign mark stays and is unreadable."""
+    if cell[:1].isdigit() and cell[-1:].isdigit():
+        return cell
     for mark in _CURRENCY_MARKS.get(currency, (currency,)):
         if cell.endswith(mark):
             return cell[: -len(mark)].rstrip()

@@ -12,9 +12,37 @@ from enum import StrEnum
 
 class Reason(StrEnum):
     # The file as a whole.
-    FILE_EMPTY = "file.empty"
+    FILE_EMPTY = "file.empty"  # (a warning where only rows are missing)
     FILE_ENCODING = "file.encoding"
+    FILE_ENCODING_TOLD = "file.encoding_told"  # encoding
     FILE_GZIP = "file.gzip"
+    FILE_HTML = "file.html"
+    FILE_NO_SHEET = "file.no_sheet"  # sheet, sheets
+    FILE_LINE_TOO_LONG = "file.line_too_long"  # megabytes
+    FILE_UNPACKED = "file.unpacked"  # gigabytes
+    FILE_OTHER_SHEET = "file.other_sheet"  # sheet, sheets
+    FILE_TOO_LARGE = "file.too_large"  # part, megabytes
+    FILE_TOO_MANY_MERGES = "file.too_many_merges"  # count_max
+    FILE_TOO_WIDE = "file.too_wide"  # columns_max
+    FILE_XLS = "file.xls"
+    FILE_XLSX_BROKEN = "file.xlsx_broken"
+    FILE_ZIP = "file.zip"
+    ENCODING_DECLARED = "file.encoding_declared"  # declared, found (warning)
+    FORMULAS_READ = "sheet.formulas_read"  # column, count (warning)
+    MERGED_READ = "sheet.merged_read"  # count (warning)
+    XML_BROKEN = "xml.broken"  # line, place
+    XML_DOCTYPE = "xml.doctype"
+    XML_LIMIT = "xml.limit"  # item
+    XML_NO_COLUMNS = "xml.no_columns"  # paths
+    XML_NO_ITEMS = "xml.no_items"  # item, paths
+    MAP_COLUMN_MISSING = "map.column_missing"  # column (warning)
+    MAP_COLUMN_OF_OURS = "map.column_of_ours"  # column
+    MAP_MISSING = "map.missing"  # entry
+    MAP_UNKNOWN = "map.unknown"  # entry, allowed
+    MAP_UNREADABLE = "map.unreadable"  # detail
+    MAP_VALUE = "map.value"  # entry, value
+    MAP_VAT_MISSING = "map.vat_missing"  # column
+    HEADER_NO_COLUMN = "header.no_column"  # column
     HEADER_NO_SKU = "header.no_sku"
     HEADER_TWICE = "header.twice"  # column
     HEADER_UNKNOWN = "header.unknown"  # column (warning)
@@ -33,6 +61,10 @@ class Reason(StrEnum):
     ROW_QUOTING = "row.quoting"
     ROW_CONTROL_CHARACTER = "row.control_character"  # column, code
     ROW_DAMAGED_TEXT = "row.damaged_text"  # column
+    ROW_MISREAD_TEXT = "row.misread_text"  # column, value, meant (warning)
+    ROW_NOTHING = "row.nothing"  # (warning)
+    CELL_BROKEN = "cell.broken"  # column, value
+    CELL_MISSING = "cell.missing"  # column
 
     # Keys.
     SKU_MISSING = "sku.missing"
@@ -40,6 +72,7 @@ class Reason(StrEnum):
     SKU_DATE = "sku.date"  # value
     SKU_NUMBER_FORMAT = "sku.number_format"  # value
     SKU_TOO_LONG = "sku.too_long"  # length, length_max
+    BARCODE_DATE = "barcode.date"  # value
     BARCODE_NUMBER_FORMAT = "barcode.number_format"  # value
     BARCODE_TOO_LONG = "barcode.too_long"  # length, length_max
     BARCODE_ZEROS_LOST = "barcode.zeros_lost"  # value, restored
@@ -53,7 +86,12 @@ class Reason(StrEnum):
     TITLE_ONLY_HTML = "title.only_html"  # value
     TITLE_HTML_REMOVED = "title.html_removed"  # value (warning)
     PRODUCT_CONFLICT = "product.conflict"  # column, value, kept (warning)
+    PRODUCT_DIGITAL = "product.digital"  # (warning)
     PRODUCT_DISABLED = "product.disabled"
+    PRODUCT_GROUPED = "product.grouped"  # members (warning)
+    PRODUCT_KIND = "product.kind"  # kind
+    PRODUCT_NO_VARIANTS = "product.no_variants"
+    VARIANT_NO_PARENT = "variant.no_parent"  # parent
     VARIANT_SAME_ATTRIBUTES = "variant.same_attributes"  # other, attributes (warning)
     ORIGIN_UNREADABLE = "origin.unreadable"  # value (warning)
 
@@ -69,6 +107,7 @@ class Reason(StrEnum):
     PRICE_ZERO = "price.zero"  # column
     PRICE_DIGITS = "price.digits"  # column, value, digits_max
     PRICE_SALE_ABOVE_LIST = "price.sale_above_list"  # sale_price, list_price
+    CURRENCY_MIXED = "currency.mixed"  # currencies
     CURRENCY_UNKNOWN = "currency.unknown"  # value
     VAT_RATE_UNKNOWN = "vat.rate_unknown"  # value, allowed
     VAT_CLASS_UNCLEAR = "vat.class_unclear"  # tax_class_id, title (and problem)
@@ -94,6 +133,10 @@ class Reason(StrEnum):
     OPTION_TWO_FIXED_PRICES = "option.two_fixed_prices"  # options
     STOCK_UNKNOWN_BY_COMBINATION = "stock.unknown_by_combination"  # quantity (warning)
     STOCK_OPTIONS_EXCEED_PRODUCT = "stock.options_exceed_product"  # options, product (warning)
+    STOCK_NEGATIVE = "stock.negative"  # quantity (warning)
+    STOCK_SHARED = "stock.shared"  # (warning)
+    AVAILABILITY_UNKNOWN = "availability.unknown"  # value (warning)
+    MEASURE_UNIT_UNKNOWN = "measure.unit_unknown"  # column, value (warning)
     MEASURE_CLASS_UNKNOWN = "measure.class_unknown"  # column, value (warning)
 
 

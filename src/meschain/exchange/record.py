@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from meschain.domain.catalog import ProductDraft
 from meschain.domain.money import Money
 from meschain.exchange.reason import Reason, VatProblem
+
+if TYPE_CHECKING:
+    from meschain.exchange.columnmap import ColumnMap
 
 # What Turkish marketplaces accept as VAT rates, in percent, since July 2023.
 TURKISH_VAT_PERCENTS: Final = frozenset(Decimal(percent) for percent in (0, 1, 10, 20))
@@ -36,6 +39,9 @@ class ReadingOptions:
     overrules what the file shows. ``known_skus`` are those the catalog already has, so that a
     bundle may name them. ``shop_url`` turns a dump's image paths into addresses. ``table_prefix``
     chooses between two shops in one dump.
+
+    ``source_kind``, ``encoding`` (one of ``source.ENCODINGS``) and ``sheet`` overrule what would be
+    found; ``column_map`` says what an unknown file's columns mean.
     """
 
     today: date
@@ -48,22 +54,50 @@ class ReadingOptions:
     shop_url: str | None = None
     table_prefix: str | None = None
     include_disabled: bool = False
+    source_kind: SourceKind | None = None
+    encoding: str | None = None
+    sheet: str | None = None
+    column_map: ColumnMap | None = None
 
 
 class SourceKind(StrEnum):
+    """Whose columns they are; ``FileFormat`` says what they are written in."""
+
     CSV = "csv"
+    """Our own columns."""
     OPENCART = "opencart"
+    WOOCOMMERCE = "woocommerce"
+    SHOPIFY = "shopify"
+    GOOGLE = "google"
+    SUPPLIER = "supplier"
+    """Any columns, by a column map."""
+
+
+class FileFormat(StrEnum):
+    TEXT = "text"
+    XLSX = "xlsx"
+    XML = "xml"
+    SQL = "sql"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceForm:
-    """How the file is written. ``columns`` are the CSV's own header cells, in order."""
+    """How the file is written. ``columns`` are the source's own header cells, in order.
+
+    ``encoding`` and ``delimiter`` are those of the CSV that its refused rows go into, and of the
+    file itself where that is text. ``header_language`` is ``en`` or ``tr`` where the header shows
+    it; ``sheet`` the sheet read; ``item`` the path of an XML file's items.
+    """
 
     kind: SourceKind
+    file_format: FileFormat = FileFormat.TEXT
     encoding: str
     delimiter: str = ","
     columns: tuple[str, ...] = ()
     decimal_separators: Mapping[str, str] = field(default_factory=dict)  # column → "," or "."
+    header_language: str | None = None
+    sheet: str | None = None
+    item: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +108,15 @@ class ReadProduct:
     nothing itself; ``variant_rows`` runs parallel to ``draft.variants``. A CSV counts its header as
     row 1, as a spreadsheet does; a dump counts lines. Where ``model_stated``
     is false the file does not group variants, and ``draft.model_code`` merely repeats the SKU: a
-    variant that the catalog already holds stays with its product.
+    variant that the catalog already holds stays with its product. ``raw_rows``: column → cell as
+    given, parallel to the variants, should the catalog refuse one.
     """
 
     draft: ProductDraft
     product_row: int
     variant_rows: tuple[int, ...]
     model_stated: bool = True
+    raw_rows: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +166,14 @@ Record = ReadProduct | RefusedRow | RowWarning
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogReading:
-    """A file being read. ``records`` can be walked once; it holds no more than it must."""
+    """A file being read. ``records`` can be walked once; it holds no more than it must.
+
+    ``row_count``: rows of a table, for the progress; 0 where it is not known beforehand.
+    """
 
     form: SourceForm
     records: Iterator[Record]
+    row_count: int = 0
     vat_previews: tuple[VatPreview, ...] = ()
 
 

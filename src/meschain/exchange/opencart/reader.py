@@ -20,6 +20,7 @@ from meschain.exchange.opencart.vat import Vat, read_vat
 from meschain.exchange.reason import Reason
 from meschain.exchange.record import (
     CatalogReading,
+    FileFormat,
     ReadingOptions,
     ReadProduct,
     Record,
@@ -42,7 +43,7 @@ def read_dump(source: Source, options: ReadingOptions) -> CatalogReading:
 
     OpenCart 3 and 4; the columns that are there decide, not a version number.
     """
-    encoding = source.detect_encoding()
+    encoding = source.detect_encoding(options.encoding)
     with source.text(encoding) as dump:
         tables = load_tables(dump, options.table_prefix)
     shop = Shop(tables, options)
@@ -54,7 +55,12 @@ def read_dump(source: Source, options: ReadingOptions) -> CatalogReading:
     )
     pages = Pages(shop)
     return CatalogReading(
-        form=SourceForm(kind=SourceKind.OPENCART, encoding=encoding, delimiter=";"),
+        form=SourceForm(
+            kind=SourceKind.OPENCART,
+            file_format=FileFormat.SQL,
+            encoding=encoding,
+            delimiter=";",
+        ),
         records=_Dump(shop, vat, pages).records(),
         vat_previews=tuple(_previews(vat, pages)),
     )
@@ -77,9 +83,10 @@ def _previews(vat: Vat, pages: Pages) -> Iterator[VatPreview]:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A variant that stands, and the page it is sold on."""
+    """A variant that stands, the page it is sold on, and in which form."""
 
     page: Page
+    form: Form
     variant: VariantDraft
 
 
@@ -163,7 +170,12 @@ class _Dump:
                 attributes=self._attributes(row),
                 image_urls=self.shop.image_urls(row),
             )
-            yield ReadProduct(draft, row.line, tuple(each.page.row.line for each in made))
+            yield ReadProduct(
+                draft,
+                row.line,
+                tuple(each.page.row.line for each in made),
+                raw_rows=tuple(_raw_row(each.page.row, each.form) for each in made),
+            )
 
     def _claim_base(self, base: str, row: TableRow) -> None:
         """Two products under one SKU would share their variants' SKUs too. Raises: Fault."""
@@ -205,7 +217,7 @@ class _Dump:
             except Fault as fault:
                 refused.append((form, fault))
             else:
-                made.append(_Made(page, outcome))
+                made.append(_Made(page, form, outcome))
         yield from self._refusals(page, refused)
         if len(refused) < len(page.forms):
             for remark in remarks:
@@ -295,11 +307,14 @@ class _Dump:
         return {name: value for name, value in own.items() if shared.get(name) != value}
 
     def _refused(self, row: TableRow, fault: Fault, form: Form | None = None) -> RefusedRow:
-        raw_row = {column: row.text(column) for column in _KEY_COLUMNS if row.has(column)}
-        sku = self.pages.base_sku(row)
-        if form is not None and form.choices:
-            sku = form.sku
-            raw_row["options"] = ", ".join(
-                f"{choice.option}: {choice.value}" for choice in form.choices
-            )
-        return RefusedRow(row.line, sku or None, fault.reason, fault.params, raw_row)
+        is_one_of_many = form is not None and form.choices
+        sku = form.sku if form is not None and is_one_of_many else self.pages.base_sku(row)
+        return RefusedRow(row.line, sku or None, fault.reason, fault.params, _raw_row(row, form))
+
+
+def _raw_row(row: TableRow, form: Form | None) -> dict[str, str]:
+    """Of a dump the key columns, and the options of one of many variants."""
+    raw_row = {column: row.text(column) for column in _KEY_COLUMNS if row.has(column)}
+    if form is not None and form.choices:
+        raw_row["options"] = ", ".join(f"{each.option}: {each.value}" for each in form.choices)
+    return raw_row

@@ -20,15 +20,16 @@ _CHUNK_CHARS: Final = 1 << 20
 # Servers refuse packets over 1 GiB and dump tools stay far below; this bounds our memory.
 _STATEMENT_CHARS_MAX: Final = 1 << 27
 
-# Possessive quantifiers: an unterminated string fails at once instead of by backtracking.
-_STRING: Final = r"'(?:[^'\\]++|\\.|'')*+'"
-_QUOTED: Final = r'"(?:[^"\\]++|\\.|"")*+"'
+# Nothing is given back: an unterminated string fails at once instead of by backtracking. Groups are
+# atomic, not repeated possessively: before Python 3.11.5 that matches too little (gh-106052).
+_STRING: Final = r"'(?>(?:[^'\\]++|\\.|'')*)'"
+_QUOTED: Final = r'"(?>(?:[^"\\]++|\\.|"")*)"'
 _BACKTICKED: Final = r"`[^`]*+`"
-_COMMENT: Final = r"--[^\n]*+|\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/"
+_COMMENT: Final = r"--[^\n]*+|\#[^\n]*+|/\*(?>(?:[^*]++|\*(?!/))*)\*/"
 _TOKEN: Final = re.compile(
     rf"[^'\"`;/\#-]++|{_STRING}|{_QUOTED}|{_BACKTICKED}|{_COMMENT}|/(?!\*)|-(?!-)|;", re.DOTALL
 )
-_BLANK: Final = re.compile(rf"(?:\s++|{_COMMENT})*+", re.DOTALL)
+_BLANK: Final = re.compile(rf"(?>(?:\s++|{_COMMENT})*)", re.DOTALL)
 _NAME: Final = r"(?:`[^`]+`|[\w$]+)"
 _INSERT: Final = re.compile(
     r"(?:INSERT|REPLACE)(?:\s+(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|IGNORE))*\s+INTO\s+"

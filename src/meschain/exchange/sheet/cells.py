@@ -6,15 +6,28 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Final
 
 from meschain.domain.catalog import VariantDraft
 from meschain.domain.money import Money
 from meschain.domain.text import fold
-from meschain.exchange.damage import BarcodeColumn, check_sku, check_text
+from meschain.exchange.damage import (
+    MISREAD_SIGNS,
+    BarcodeColumn,
+    check_sku,
+    check_text,
+    meant_text,
+)
 from meschain.exchange.fault import Fault
 from meschain.exchange.markup import clean_html, plain_text
-from meschain.exchange.number import read_decimal, read_money, read_whole, strip_currency
+from meschain.exchange.number import (
+    CURRENCY_NAMES,
+    read_decimal,
+    read_money,
+    read_whole,
+    strip_currency,
+)
 from meschain.exchange.reason import Reason
 from meschain.exchange.record import ReadingOptions
 from meschain.exchange.sheet.column import Layout
@@ -22,8 +35,9 @@ from meschain.exchange.sheet.column import Layout
 _COMPONENT: Final = re.compile(r"(?P<sku>.+?)(?:\s*\*\s*(?P<units>[1-9][0-9]{0,3}))?")
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
-_CURRENCY_NAMES: Final = {"TL": "TRY", "₺": "TRY", "€": "EUR", "$": "USD"}
 _COUNTRY_NAMES: Final = {"turkiye": "TR", "turkey": "TR"}
+
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +67,17 @@ class RowReader:
         # Equal decimals differ in digits; drafts carry 20 and never 20.00.
         self._percents = {percent: percent for percent in self.options.vat_percents}
 
-    def read(self, cells: list[str]) -> tuple[VariantDraft, ProductCells]:
-        """The row's meaning. Raises: Fault, the first found."""
+    def read(
+        self,
+        cells: list[str],
+        attributes: Mapping[str, str] = _NONE,
+        product_attributes: Mapping[str, str] = _NONE,
+    ) -> tuple[VariantDraft, ProductCells]:
+        """The row's meaning; attributes are those without a column. Raises: Fault, the first."""
         self.remarks.clear()
         self._check_characters(cells)
+        for name, value in attributes.items():
+            check_text(value, name)
         sku = self._text(cells, "sku")
         check_sku(sku)
         currency = self._currency(cells)
@@ -67,7 +88,7 @@ class RowReader:
         variant = VariantDraft(
             sku=sku,
             barcode=self._barcode(cells),
-            attributes=self._named(cells, self.layout.attributes),
+            attributes={**self._named(cells, self.layout.attributes), **attributes},
             list_price=list_price,
             sale_price=sale_price,
             cost=self._money(cells, "cost", currency),
@@ -83,7 +104,15 @@ class RowReader:
             image_urls=self._images(cells, "image_urls"),
             bundle=bundle,
         )
-        return variant, self._product(cells)
+        return variant, self._product(cells, product_attributes)
+
+    def read_product(
+        self, cells: list[str], product_attributes: Mapping[str, str] = _NONE
+    ) -> ProductCells:
+        """What a row states that sells nothing itself. Raises: Fault, the first found."""
+        self.remarks.clear()
+        self._check_characters(cells)
+        return self._product(cells, product_attributes)
 
     def _text(self, cells: list[str], fld: str) -> str:
         place = self.layout.at.get(fld)
@@ -93,28 +122,39 @@ class RowReader:
         return self.layout.columns[self.layout.at[fld]]
 
     def _check_characters(self, cells: list[str]) -> None:
-        if "".join(cells).isprintable() and not any("\ufffd" in cell for cell in cells):
+        joined = "".join(cells)
+        if MISREAD_SIGNS.intersection(joined):
+            self._remark_misread(cells)
+        if joined.isprintable() and "\ufffd" not in joined:
             return
         keys = {self.layout.at.get(fld) for fld in ("sku", "model_code", "barcode")}
         for place, cell in enumerate(cells):
             is_key = place in keys
             check_text(cell.strip() if is_key else cell, self.layout.columns[place], is_key=is_key)
 
+    def _remark_misread(self, cells: list[str]) -> None:
+        for place, cell in enumerate(cells):
+            if (meant := meant_text(cell)) is not None:
+                column = self.layout.columns[place]
+                fault = Fault(Reason.ROW_MISREAD_TEXT, column=column, value=cell, meant=meant)
+                self.remarks.append(fault)
+                return
+
     def _currency(self, cells: list[str]) -> str:
         given = self._text(cells, "currency")
         if not given:
             return self.options.currency or "TRY"
-        code = _CURRENCY_NAMES.get(given, given)
+        code = CURRENCY_NAMES.get(given, given)
         if not _CURRENCY.fullmatch(code):
             raise Fault(Reason.CURRENCY_UNKNOWN, value=given)
         return code
 
     def _money(self, cells: list[str], fld: str, currency: str) -> Money | None:
-        cell = self._text(cells, fld)
-        if not cell:
+        place = self.layout.at.get(fld)
+        if place is None or not (cell := cells[place].strip()):
             return None
         amount = strip_currency(cell, currency)
-        return read_money(amount, self._column(fld), self.separators, currency)
+        return read_money(amount, self.layout.columns[place], self.separators, currency)
 
     def _price(self, cells: list[str], fld: str, currency: str) -> Money | None:
         price = self._money(cells, fld, currency)
@@ -134,12 +174,16 @@ class RowReader:
             )
 
     def _decimal(self, cells: list[str], fld: str) -> Decimal | None:
-        cell = self._text(cells, fld)
-        return read_decimal(cell, self._column(fld), self.separators) if cell else None
+        place = self.layout.at.get(fld)
+        if place is None or not (cell := cells[place].strip()):
+            return None
+        return read_decimal(cell, self.layout.columns[place], self.separators)
 
     def _whole(self, cells: list[str], fld: str) -> int | None:
-        cell = self._text(cells, fld)
-        return read_whole(cell, self._column(fld), self.separators) if cell else None
+        place = self.layout.at.get(fld)
+        if place is None or not (cell := cells[place].strip()):
+            return None
+        return read_whole(cell, self.layout.columns[place], self.separators)
 
     def _quantity(self, cells: list[str], bundle: Mapping[str, int]) -> int | None:
         quantity = self._whole(cells, "quantity")
@@ -208,7 +252,9 @@ class RowReader:
             self.remarks.append(Fault(Reason.TITLE_HTML_REMOVED, value=given))
         return title
 
-    def _product(self, cells: list[str]) -> ProductCells:
+    def _product(self, cells: list[str], product_attributes: Mapping[str, str]) -> ProductCells:
+        for name, value in product_attributes.items():
+            check_text(value, name)
         layout = self.layout
         titles = self._named(cells, layout.titles)
         descriptions = self._named(cells, layout.descriptions)
@@ -218,6 +264,6 @@ class RowReader:
             category=" > ".join(part.strip() for part in category.split(">")) or None,
             titles={tag: self._title(given) for tag, given in titles.items()},
             descriptions={tag: clean_html(given) for tag, given in descriptions.items()},
-            attributes=self._named(cells, layout.product_attributes),
+            attributes={**self._named(cells, layout.product_attributes), **product_attributes},
             image_urls=self._images(cells, "product_image_urls"),
         )

@@ -54,13 +54,20 @@ NUMERIC: Final = frozenset(
 )
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
     return " ".join(fold(name).replace("_", " ").replace("(", " ").replace(")", " ").split())
 
 
-_FIELD_OF: Final = {_key(name): fld for fld, names in NAMES.items() for name in names}
-_PREFIX_OF: Final = {_key(name): fld for fld, names in PREFIXES.items() for name in names}
-_IGNORED: Final = {_key(name) for name in REFUSED_COLUMNS}
+_FIELD_OF: Final = {key_of(name): fld for fld, names in NAMES.items() for name in names}
+_PREFIX_OF: Final = {key_of(name): fld for fld, names in PREFIXES.items() for name in names}
+_ENGLISH: Final = frozenset(
+    key_of(name)
+    for name in (
+        *(names[0] for names in (*NAMES.values(), *PREFIXES.values())),
+        *("model", "stock code", "gtin", "ean", "name", "price", "stock", "vat"),
+    )
+)
+_IGNORED: Final = {key_of(name) for name in REFUSED_COLUMNS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +105,24 @@ class _Places:
 def recognized_count(header: Sequence[str]) -> int:
     """How many cells of a header we know: the measure by which the delimiter is found."""
     return sum(
-        _key(cell) in _FIELD_OF or _key(cell.partition(":")[0]) in _PREFIX_OF for cell in header
+        key_of(cell) in _FIELD_OF or key_of(cell.partition(":")[0]) in _PREFIX_OF for cell in header
     )
+
+
+def header_language(header: Sequence[str]) -> str | None:
+    """``en`` or ``tr``, whichever more names of the header are in; None where that is neither."""
+    counts = {"en": 0, "tr": 0}
+    for cell in header:
+        key = key_of(cell.partition(":")[0])
+        if (fld := _FIELD_OF.get(key) or _PREFIX_OF.get(key)) is not None:
+            english, turkish = (NAMES.get(fld) or PREFIXES[fld])[:2]
+            # "SKU", "desi" and the like are the same in both.
+            if key_of(english) != key_of(turkish):
+                counts["en"] += key in _ENGLISH
+                counts["tr"] += key not in _ENGLISH
+    if counts["en"] == counts["tr"]:
+        return None
+    return max(counts, key=counts.__getitem__)
 
 
 def lay_out(header: Sequence[str], language: str) -> Layout:
@@ -112,17 +135,17 @@ def lay_out(header: Sequence[str], language: str) -> Layout:
     unknown: list[str] = []
     for place, column in enumerate(columns):
         prefix, colon, name = column.partition(":")
-        plain = _FIELD_OF.get(_key(column))
+        plain = _FIELD_OF.get(key_of(column))
         if plain in ("title", "description"):
             places.put(places.named[plain], language, place, column)
         elif plain is not None:
             places.put(places.at, plain, place, column)
-        elif colon and name.strip() and (home := _PREFIX_OF.get(_key(prefix))):
+        elif colon and name.strip() and (home := _PREFIX_OF.get(key_of(prefix))):
             tag = name.strip()
             if home in ("title", "description"):
                 tag = tag.lower()
             places.put(places.named[home], tag, place, column)
-        elif _key(column) not in _IGNORED and header[place].strip():
+        elif key_of(column) not in _IGNORED and header[place].strip():
             unknown.append(column)
     if "sku" not in places.at:
         raise FileRefused(Reason.HEADER_NO_SKU)

@@ -1,89 +1,69 @@
-"""Our CSV as drafts: a first pass that learns what the file shows, a second that reads it."""
+"""Tables as drafts: a first pass that learns what the file shows, a second that reads it."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain
 from typing import Final
 
 from meschain.domain.catalog import Content, ProductDraft, VariantDraft
 from meschain.exchange.claim import Claims
 from meschain.exchange.damage import BarcodeColumn
+from meschain.exchange.dialect.base import Dialect, Left, Line, Stated
 from meschain.exchange.fault import Fault
 from meschain.exchange.number import Evidence
 from meschain.exchange.reason import Reason
 from meschain.exchange.record import (
     CatalogReading,
-    FileRefused,
+    FileFormat,
     ReadingOptions,
     ReadProduct,
     Record,
     RefusedRow,
     RowWarning,
     SourceForm,
-    SourceKind,
 )
 from meschain.exchange.sheet.cells import ProductCells, RowReader
-from meschain.exchange.sheet.column import Layout, lay_out, recognized_count
-from meschain.exchange.sheet.split import Row, split_rows
-from meschain.exchange.source import Source
+from meschain.exchange.table import Table, TableRow
 
-_DELIMITERS: Final = (";", ",", "\t", "|")
-# "sep=;" on the first line is how spreadsheets are told the delimiter.
-_SEPARATOR_LINE: Final = re.compile(r"sep=(.)")
 _NUMBER_IN_CELL: Final = re.compile(r"[₺$€A-Z ]*(-?[0-9][0-9.,]*[0-9])[₺$€A-Z ]*")
 
 
-def read_sheet(source: Source, options: ReadingOptions) -> CatalogReading:
-    """Raises: FileRefused where no header row names a SKU column."""
-    encoding = source.detect_encoding()
-    delimiter, header = _header(source, encoding)
-    layout = lay_out(header, options.language)
-    survey = _survey(source, encoding, delimiter, layout)
-    separators = survey.evidence.decide(
-        [column for column, _ in layout.numeric], options.decimal_separator
-    )
+def read_table(
+    table: Table, dialect: Dialect, file_format: FileFormat, options: ReadingOptions
+) -> CatalogReading:
+    """A table's products; read twice, and held only as far as its products are incomplete."""
+    survey = _survey(table, dialect)
+    columns = [column for column, _ in dialect.numeric]
+    separators = dict(survey.evidence.decide(columns, options.decimal_separator))
+    for column, place in dialect.numeric:
+        # Numbers proper need no mark; text beside them that shows none keeps a column undecided.
+        if place in survey.exact_places and place not in survey.marked_places:
+            separators.setdefault(column, ".")
     form = SourceForm(
-        kind=SourceKind.CSV,
-        encoding=encoding,
-        delimiter=delimiter,
-        columns=layout.columns,
+        kind=dialect.kind,
+        file_format=file_format,
+        encoding=table.form.encoding,
+        delimiter=table.form.delimiter,
+        columns=tuple(dialect.columns),
         decimal_separators=separators,
+        header_language=dialect.header_language,
+        sheet=table.form.sheet,
+        item=table.form.item,
     )
     pass_ = _Pass(
-        layout=layout,
+        dialect=dialect,
         options=options,
         survey=survey,
-        rows=RowReader(layout, options, separators, survey.barcodes),
+        separators=separators,
+        rows=RowReader(
+            dialect.layout, options, {**separators, **dialect.own_separators}, survey.barcodes
+        ),
     )
-    return CatalogReading(form=form, records=pass_.records(source, encoding, delimiter))
-
-
-def _header(source: Source, encoding: str) -> tuple[str, list[str]]:
-    """The delimiter under which most header cells are known, and those cells."""
-    with source.text(encoding) as lines:
-        told = _SEPARATOR_LINE.fullmatch(next(lines, "").strip())
-    best: tuple[int, str, list[str]] = (-1, "", [])
-    for delimiter in (told[1],) if told else _DELIMITERS:
-        with source.text(encoding) as lines:
-            _, header = next(_rows(lines, delimiter), (0, ""))
-        if isinstance(header, list) and recognized_count(header) > best[0]:
-            best = (recognized_count(header), delimiter, header)
-    if not best[2]:
-        raise FileRefused(Reason.FILE_EMPTY)
-    return best[1], best[2]
-
-
-def _rows(lines: Iterator[str], delimiter: str) -> Iterator[Row]:
-    """All rows, the header first; a "sep=" line is counted and left out."""
-    first = next(lines, "")
-    if _SEPARATOR_LINE.fullmatch(first.strip()):
-        return split_rows(lines, delimiter, first_number=2)
-    return split_rows(chain((first,), lines), delimiter)
+    return CatalogReading(form=form, records=pass_.records(table), row_count=survey.row_count)
 
 
 @dataclass(slots=True)
@@ -92,30 +72,35 @@ class _Survey:
 
     evidence: Evidence = field(default_factory=Evidence)
     barcodes: BarcodeColumn = field(default_factory=BarcodeColumn)
-    rows_of_model: Counter[str] = field(default_factory=Counter)
+    rows_of_key: Counter[str] = field(default_factory=Counter)
     skus: set[str] = field(default_factory=set)
+    row_count: int = 0
+    exact_places: set[int] = field(default_factory=set)
+    marked_places: set[int] = field(default_factory=set)
 
 
-def _survey(source: Source, encoding: str, delimiter: str, layout: Layout) -> _Survey:
+def _survey(table: Table, dialect: Dialect) -> _Survey:
     survey = _Survey()
-    numeric = list(layout.numeric)
-    barcode_at = layout.at.get("barcode")
-    with source.text(encoding) as lines:
-        rows = _rows(lines, delimiter)
-        next(rows)
-        for _, row in rows:
-            cells = _fitted(row, layout)
-            if cells is None:
-                continue
-            for column, place in numeric:
-                cell = cells[place]
-                if "," in cell or "." in cell:
+    numeric = list(dialect.numeric)
+    width = len(dialect.columns)
+    barcode_at = dialect.barcode_place
+    for row in table.rows():
+        survey.row_count += 1
+        cells = _fitted(row.cells, width)
+        if cells is None:
+            continue
+        for column, place in numeric:
+            cell = cells[place]
+            if "," in cell or "." in cell:
+                if place in row.numbers:
+                    survey.exact_places.add(place)
+                else:
+                    survey.marked_places.add(place)
                     survey.evidence.note(column, _number_in(cell))
-            if barcode_at is not None and (barcode := cells[barcode_at].strip()):
-                survey.barcodes.note(barcode)
-            sku, model = _keys(cells, layout)
-            survey.rows_of_model[model or sku] += 1
-            survey.skus.add(sku)
+        if barcode_at is not None and (barcode := cells[barcode_at].strip()):
+            survey.barcodes.note(barcode)
+        survey.rows_of_key[dialect.key(cells)] += 1
+        survey.skus.add(cells[dialect.sku_place].strip())
     return survey
 
 
@@ -126,11 +111,10 @@ def _number_in(cell: str) -> str:
     return found[1] if found else ""
 
 
-def _fitted(row: list[str] | str, layout: Layout) -> list[str] | None:
+def _fitted(row: list[str] | str, width: int) -> list[str] | None:
     """The cells of a row as wide as the header; empty ones beyond it are dropped."""
     if isinstance(row, str):
         return None
-    width = len(layout.columns)
     if len(row) == width:
         return row
     if len(row) > width and not any(map(str.strip, row[width:])):
@@ -138,25 +122,28 @@ def _fitted(row: list[str] | str, layout: Layout) -> list[str] | None:
     return None
 
 
-def _keys(cells: list[str], layout: Layout) -> tuple[str, str]:
-    model_at = layout.at.get("model_code")
-    return cells[layout.at["sku"]].strip(), cells[model_at].strip() if model_at is not None else ""
-
-
 @dataclass(slots=True)
 class _Member:
-    row_number: int
-    cells: list[str]
+    line: Line
     variant: VariantDraft
+
+    @property
+    def row_number(self) -> int:
+        return self.line.number
 
 
 @dataclass(slots=True)
 class _Group:
-    """The rows of one model read so far; what the first row states of the product holds."""
+    """The rows of one product read so far; what the first row states of the product holds.
 
-    model_code: str
+    ``lines`` wait here where the dialect wants all of them at once.
+    """
+
     rows_expected: int
     rows_seen: int = 0
+    lines: list[Line] = field(default_factory=list)
+    product_row: int = 0
+    model_code: str = ""
     model_stated: bool = False
     members: list[_Member] = field(default_factory=list)
     brand: str | None = None
@@ -166,10 +153,12 @@ class _Group:
     attributes: dict[str, str] = field(default_factory=dict)
     image_urls: tuple[str, ...] = ()
 
-    def add(self, member: _Member, stated: ProductCells) -> list[Fault]:
-        """Take a row in; what contradicts an earlier row is dropped and remarked upon."""
+    def state(self, line: Line, model: str, sku: str, stated: ProductCells) -> list[Fault]:
+        """Take in what a row says of the product; contradictions are dropped and remarked upon."""
         remarks: list[Fault] = []
-        self.members.append(member)
+        self.product_row = self.product_row or line.number
+        self.model_code = self.model_code or model or sku
+        self.model_stated = self.model_stated or bool(model)
         self.brand = _settle("brand", self.brand, stated.brand, remarks)
         self.category = _settle("category", self.category, stated.category, remarks)
         _settle_all("title", self.titles, stated.titles, remarks)
@@ -178,7 +167,7 @@ class _Group:
         self.image_urls = self.image_urls or stated.image_urls
         return remarks
 
-    def product(self) -> ReadProduct:
+    def product(self, raw_rows: Iterable[Mapping[str, str]]) -> ReadProduct:
         draft = ProductDraft(
             model_code=self.model_code,
             brand=self.brand,
@@ -192,7 +181,7 @@ class _Group:
             image_urls=self.image_urls,
         )
         rows = tuple(member.row_number for member in self.members)
-        return ReadProduct(draft, rows[0], rows, self.model_stated)
+        return ReadProduct(draft, self.product_row, rows, self.model_stated, tuple(raw_rows))
 
 
 def _settle(column: str, kept: str | None, stated: str | None, remarks: list[Fault]) -> str | None:
@@ -223,60 +212,114 @@ def _alike(group: _Group) -> Iterator[RowWarning]:
 
 @dataclass(slots=True)
 class _Pass:
-    """The second pass: rows become variants, complete models become products."""
+    """The second pass: rows become variants, complete groups become products."""
 
-    layout: Layout
+    dialect: Dialect
     options: ReadingOptions
     survey: _Survey
+    separators: Mapping[str, str]
     rows: RowReader
     claims: Claims = field(default_factory=Claims)
     groups: dict[str, _Group] = field(default_factory=dict)
     with_bundles: list[_Group] = field(default_factory=list)
 
-    def records(self, source: Source, encoding: str, delimiter: str) -> Iterator[Record]:
-        for column in self.layout.unknown:
-            yield RowWarning(1, None, Reason.HEADER_UNKNOWN, {"column": column})
-        for column in self.layout.lone_descriptions:
-            yield RowWarning(1, None, Reason.HEADER_DESCRIPTION_ALONE, {"column": column})
-        with source.text(encoding) as lines:
-            rows = _rows(lines, delimiter)
-            next(rows)
-            for number, row in rows:
-                yield from self._row(number, row)
-        assert not self.groups, "a model was surveyed that the second pass did not meet"
+    def records(self, table: Table) -> Iterator[Record]:
+        for remark in table.remarks:
+            yield RowWarning(0, None, remark.reason, remark.params)
+        for remark in self.dialect.remarks:
+            yield RowWarning(table.header_row, None, remark.reason, remark.params)
+        if not self.survey.row_count:
+            yield RowWarning(0, None, Reason.FILE_EMPTY, {})
+        width = len(self.dialect.columns)
+        for row in table.rows():
+            cells = _fitted(row.cells, width)
+            if cells is None:
+                yield self._unfit(row.number, row.cells)
+            else:
+                yield from self._row(row, cells)
+        assert not self.groups, "a product was surveyed that the second pass did not meet"
         for group in self.with_bundles:
             yield from self._bundles(group)
 
-    def _row(self, number: int, row: list[str] | str) -> Iterator[Record]:
-        cells = _fitted(row, self.layout)
-        if cells is None:
-            yield self._unfit(number, row)
-            return
-        sku, model = _keys(cells, self.layout)
-        key = model or sku
+    def _row(self, row: TableRow, cells: list[str]) -> Iterator[Record]:
+        key = self.dialect.key(cells)
         group = self.groups.get(key)
         if group is None:
-            group = self.groups[key] = _Group(key, self.survey.rows_of_model[key])
+            group = self.groups[key] = _Group(self.survey.rows_of_key[key])
         group.rows_seen += 1
+        line = Line(row.number, cells)
         try:
-            variant, stated = self.rows.read(cells)
-            self.claims.claim(variant, number)
+            if row.numbers or row.broken:
+                self._settle_cells(row, cells)
         except Fault as fault:
-            yield self._refused(number, cells, fault)
+            yield self._refused(line, fault)
         else:
-            group.model_stated = group.model_stated or bool(model)
-            remarks = [*self.rows.remarks, *group.add(_Member(number, cells, variant), stated)]
-            for remark in remarks:
-                yield RowWarning(number, variant.sku, remark.reason, remark.params)
+            if self.dialect.is_by_product:
+                group.lines.append(line)
+            else:
+                yield from self._take(group, (line,))
         if group.rows_seen == group.rows_expected:
             del self.groups[key]
+            if group.lines:
+                yield from self._take(group, group.lines)
             yield from self._complete(group)
 
+    def _settle_cells(self, row: TableRow, cells: list[str]) -> None:
+        """Write numbers proper as the rest of their column is written. Raises: Fault."""
+        columns = self.dialect.columns
+        for place in row.broken:
+            if place in self.dialect.used:
+                raise Fault(Reason.CELL_BROKEN, column=columns[place], value=cells[place])
+        for place in row.numbers:
+            cell = cells[place]
+            if "." not in cell:
+                continue
+            # 12.10 entered as a number has become 12.1: nobody can tell what the code was.
+            if place == self.dialect.sku_place:
+                raise Fault(Reason.SKU_NUMBER_FORMAT, value=cell)
+            if place == self.dialect.barcode_place:
+                raise Fault(Reason.BARCODE_NUMBER_FORMAT, value=cell)
+            if self.separators.get(columns[place]) == ",":
+                cells[place] = cell.replace(".", ",")
+
+    def _take(self, group: _Group, lines: Sequence[Line]) -> Iterator[Record]:
+        for each in self.dialect.translate(lines, self.separators):
+            if isinstance(each, Left):
+                yield self._left(each, group)
+            else:
+                yield from self._stated(each, group)
+
+    def _left(self, left: Left, group: _Group) -> Record:
+        if left.is_refused:
+            return self._refused(left.line, left.fault, group)
+        sku = left.line.cells[self.dialect.sku_place].strip() or None
+        return RowWarning(left.line.number, sku, left.fault.reason, left.fault.params)
+
+    def _stated(self, stated: Stated, group: _Group) -> Iterator[Record]:
+        line, sku = stated.line, None
+        try:
+            if stated.sells:
+                variant, product = self.rows.read(
+                    stated.cells, stated.attributes, stated.product_attributes
+                )
+                self.claims.claim(variant, line.number)
+                group.members.append(_Member(line, variant))
+                sku = variant.sku
+            else:
+                product = self.rows.read_product(stated.cells, stated.product_attributes)
+        except Fault as fault:
+            yield self._refused(line, fault, group)
+            return
+        remarks = [*stated.remarks, *self.rows.remarks]
+        remarks += group.state(line, stated.model, sku or "", product)
+        for remark in remarks:
+            yield RowWarning(line.number, sku, remark.reason, remark.params)
+
     def _complete(self, group: _Group) -> Iterator[Record]:
-        if self.layout.titles and not group.titles:
+        if self.dialect.layout.titles and not group.titles:
             for member in group.members:
                 self.claims.release(member.variant)
-                yield self._refused(member.row_number, member.cells, Fault(Reason.TITLE_MISSING))
+                yield self._refused(member.line, Fault(Reason.TITLE_MISSING), group)
             return
         for tag in group.descriptions.keys() - group.titles.keys():
             first = group.members[0]
@@ -288,7 +331,7 @@ class _Pass:
         if any(member.variant.bundle for member in group.members):
             self.with_bundles.append(group)
         elif group.members:
-            yield group.product()
+            yield group.product(self._raw_rows(group))
 
     def _bundles(self, group: _Group) -> Iterator[Record]:
         """A product with bundles, once every row has been seen."""
@@ -299,22 +342,29 @@ class _Pass:
                     member.variant, known=self.options.known_skus, in_file=self.survey.skus
                 )
             except Fault as fault:
-                yield self._refused(member.row_number, member.cells, fault)
+                yield self._refused(member.line, fault, group)
             else:
                 kept.append(member)
         group.members = kept
         if kept:
-            yield group.product()
+            yield group.product(self._raw_rows(group))
 
     def _unfit(self, number: int, row: list[str] | str) -> RefusedRow:
+        columns = self.dialect.columns
         if isinstance(row, str):
-            return RefusedRow(number, None, Reason.ROW_QUOTING, {}, {self.layout.columns[0]: row})
-        params = {"expected": str(len(self.layout.columns)), "found": str(len(row))}
-        names = (*self.layout.columns, *(f"column {i + 1}" for i in range(len(row))))
+            return RefusedRow(number, None, Reason.ROW_QUOTING, {}, {columns[0]: row})
+        params = {"expected": str(len(columns)), "found": str(len(row))}
+        names = (*columns, *(f"column {i + 1}" for i in range(len(row))))
         raw_row = dict(zip(names, row, strict=False))
         return RefusedRow(number, None, Reason.ROW_FIELD_COUNT, params, raw_row)
 
-    def _refused(self, number: int, cells: list[str], fault: Fault) -> RefusedRow:
-        raw_row = dict(zip(self.layout.columns, cells, strict=True))
-        sku, _ = _keys(cells, self.layout)
-        return RefusedRow(number, sku or None, fault.reason, fault.params, raw_row)
+    def _raw_rows(self, group: _Group) -> Iterator[Mapping[str, str]]:
+        first = group.lines[0] if group.lines else None
+        for member in group.members:
+            yield self.dialect.raw_row(member.line, first)
+
+    def _refused(self, line: Line, fault: Fault, group: _Group | None = None) -> RefusedRow:
+        first = group.lines[0] if group is not None and group.lines else None
+        raw_row = self.dialect.raw_row(line, first)
+        sku = line.cells[self.dialect.sku_place].strip()
+        return RefusedRow(line.number, sku or None, fault.reason, fault.params, raw_row)

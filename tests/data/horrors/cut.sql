@@ -1,0 +1,1 @@
+INSERT INTO `oc_product` (`product_id`) VALUES (1),(2
