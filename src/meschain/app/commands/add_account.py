@@ -46,10 +46,7 @@ async def add_account(
     Raises ``psycopg.errors.UniqueViolation`` when the name is taken.
     """
     now = clock.now()
-    key_number = await keys.current(merchant_id)
-    sealed = keys.vault.seal(
-        merchant_id, key_number, CREDENTIALS, msgspec.json.encode(dict(account.credentials))
-    )
+    sealed = await _sealed(keys, merchant_id, account.credentials)
     async with database.merchant(merchant_id) as unit:
         row = await unit.row(
             "account.add",
@@ -69,11 +66,60 @@ async def add_account(
         assert row is not None
         account_id = int(row[0])
         key: dict[str, object] = {"merchant": merchant_id, "account": account_id}
-        await unit.run(
-            "account.put_credential",
-            key | {"sealed": sealed, "key_number": key_number, "now": now},
-        )
+        await unit.run("account.put_credential", key | sealed | {"now": now})
         await unit.run("account.add_ownership", key)
         await unit.run("account.add_lanes", key)
         await unit.run("account.add_cursor", key | {"covered_us": microseconds(now)})
     return account_id
+
+
+async def let_go_of_account(database: Database, merchant_id: int, account_id: int) -> None:
+    """Have whoever serves the account stop, until ``reconnect_account`` gives it back."""
+    async with database.merchant(merchant_id) as unit:
+        await unit.run(
+            "account.set_state",
+            {
+                "merchant": merchant_id,
+                "account": account_id,
+                "state": "reconnect",
+                "only_from": ["armed", "read_only", "paused"],
+            },
+        )
+
+
+async def reconnect_account(
+    database: Database,
+    keys: DataKeys,
+    clock: Clock,
+    merchant_id: int,
+    account_id: int,
+    credentials: Mapping[str, str],
+    *,
+    state: str,
+    actor: str,
+) -> None:
+    """Replace the credentials and let the account be served again, in ``state``.
+
+    Trying them is the caller's first step. A process that has seen "reconnect" opens the account
+    anew.
+    """
+    now = clock.now()
+    key: dict[str, object] = {"merchant": merchant_id, "account": account_id}
+    sealed = await _sealed(keys, merchant_id, credentials)
+    facts = msgspec.json.encode({"account_id": account_id, "state": state}).decode()
+    audit = {"action": "account.reconnect", "actor": actor, "facts": facts, "now": now}
+    async with database.merchant(merchant_id) as unit:
+        await unit.run("account.put_credential", key | sealed | {"now": now})
+        await unit.run("account.set_state", key | {"state": state, "only_from": ["reconnect"]})
+        await unit.run("catalog.add_audit", key | audit)
+
+
+async def _sealed(
+    keys: DataKeys, merchant_id: int, credentials: Mapping[str, str]
+) -> dict[str, object]:
+    number = await keys.current(merchant_id)
+    document = msgspec.json.encode(dict(credentials))
+    return {
+        "sealed": keys.vault.seal(merchant_id, number, CREDENTIALS, document),
+        "key_number": number,
+    }

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
+from zoneinfo import available_timezones
 
 import msgspec
+from babel import Locale
+from babel.core import get_global
+from babel.numbers import get_territory_currencies
 
 if TYPE_CHECKING:
     from meschain.channel.clock import Clock
@@ -25,11 +30,45 @@ class NewMerchant:
     location_name: str = "main"
 
 
+class MerchantInvalid(ValueError):
+    """``field`` of a new merchant holds what no merchant can have."""
+
+    def __init__(self, field: str, value: str) -> None:
+        super().__init__(f"{field}: {value}")
+        self.field = field
+        self.value = value
+
+
+def currencies(on: date) -> set[str]:
+    """ISO codes of those that are legal tender somewhere on that day."""
+    return {
+        code
+        for territory in get_global("territory_currencies")
+        for code in get_territory_currencies(territory, on)
+    }
+
+
+def _check(merchant: NewMerchant, today: date) -> None:
+    known = {
+        "name": bool(merchant.name),
+        "currency": merchant.currency in currencies(today),
+        "time_zone": merchant.time_zone in available_timezones(),
+        "country": len(merchant.country) == 2 and merchant.country in Locale("en").territories,
+    }
+    for field, is_known in known.items():
+        if not is_known:
+            raise MerchantInvalid(field, getattr(merchant, field))
+
+
 async def add_merchant(
     database: Database, clock: Clock, merchant: NewMerchant, *, actor: str
 ) -> int:
-    """Store it and return its id. Raises ``psycopg.errors.UniqueViolation``: the name is taken."""
+    """Store it and return its id.
+
+    Raises MerchantInvalid, and ``psycopg.errors.UniqueViolation`` where the name is taken.
+    """
     now = clock.now()
+    _check(merchant, now.date())
     # The id comes first: row-level security asks for whom the row is before it may be written.
     async with database.engine() as unit:
         row = await unit.row("merchant.next_id")

@@ -52,6 +52,10 @@ async def link_order_line(
         touched = await unit.row("order.settle", key)
         assert touched is not None
         unit.wake(touched[0])
+        await unit.run("order.count_shelf_sale", key)
+        told = await unit.row("order.tell_again", key)
+        assert told is not None
+        unit.wake(told[0])
         subject = f"{order.external_id} {item_key}"
         await unit.run(
             "order.resolve_alerts", key | {"kind": "alert.order.unknown_sku", "subject": subject}

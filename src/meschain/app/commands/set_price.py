@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from meschain.channel.clock import microseconds
+from meschain.domain.money import Money
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from psycopg.rows import TupleRow
 
     from meschain.channel.clock import Clock
@@ -21,12 +20,17 @@ CHUNK: Final = 5_000  # sales run beside a mass change undisturbed
 
 
 class NewPrice(msgspec.Struct, frozen=True):
-    """What is asked for, in minor units; None leaves a price as it is."""
+    """What is asked for, in minor units; None leaves a price as it is.
+
+    ``follows``: where list and sale price were one, a sale price alone moves both.
+    """
 
     sku: str
     list_minor: int | None
     sale_minor: int | None
     row_number: int = 0
+    cost_minor: int | None = None
+    follows: bool = False
 
 
 class PriceChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,14 +42,20 @@ class PriceChange(msgspec.Struct, frozen=True, kw_only=True):
     sale_before_minor: int | None
     list_minor: int | None
     sale_minor: int | None
+    cost_before_minor: int | None = None
+    cost_minor: int | None = None
 
 
 class PriceRefusal(msgspec.Struct, frozen=True):
-    """A price that is left out: "sku_unknown", "sale_above_list", "sale_missing", "twice"."""
+    """A price that is left out.
+
+    "sku_unknown", "sale_above_list", "sale_missing", "twice", "large"; ``params``: amounts of it.
+    """
 
     sku: str
     reason: str
     row_number: int
+    params: dict[str, str] = {}
 
 
 class PricePlan(msgspec.Struct, kw_only=True):
@@ -56,6 +66,9 @@ class PricePlan(msgspec.Struct, kw_only=True):
     refused: list[PriceRefusal] = []
 
 
+Record = Callable[["UnitOfWork", list[PriceChange]], Awaitable[None]]
+
+
 async def set_prices(
     database: Database,
     clock: Clock,
@@ -64,9 +77,15 @@ async def set_prices(
     *,
     actor: str,
     is_plan: bool = False,
+    allows_large: bool = True,
+    record: Record | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PricePlan:
-    """Apply them, or with ``is_plan`` only say what would change; refused ones block nothing."""
+    """Apply them, or with ``is_plan`` only say what would change; refused ones block nothing.
+
+    Without ``allows_large`` a list or sale price that changes by more than half is refused.
+    ``record`` is told of each chunk's changes within its transaction.
+    """
     plan = PricePlan(changed=[], refused=[])
     wanted: dict[str, NewPrice] = {}
     for price in prices:
@@ -77,7 +96,11 @@ async def set_prices(
     done = 0
     for chunk in _chunks(list(wanted.values())):
         async with database.merchant(merchant_id) as unit:
-            await _set_chunk(unit, clock, merchant_id, chunk, plan, is_plan=is_plan)
+            changed = await _set_chunk(
+                unit, clock, merchant_id, chunk, plan, is_plan=is_plan, allows_large=allows_large
+            )
+            if record is not None and changed and not is_plan:
+                await record(unit, changed)
         done += len(chunk)
         if on_progress is not None:
             on_progress(done, len(wanted))
@@ -105,7 +128,8 @@ async def _set_chunk(
     plan: PricePlan,
     *,
     is_plan: bool,
-) -> None:
+    allows_large: bool,
+) -> list[PriceChange]:
     now = clock.now()
     key: dict[str, object] = {"merchant": merchant_id, "now": now, "now_us": microseconds(now)}
     name = "stock.variants" if is_plan else "stock.lock_variants"
@@ -115,7 +139,7 @@ async def _set_chunk(
     for price in chunk:
         row = stored.get(price.sku)
         judged = PriceRefusal(price.sku, "sku_unknown", price.row_number)
-        change = _change(price, row) if row is not None else judged
+        change = judged if row is None else _change(price, row, allows_large=allows_large)
         if isinstance(change, PriceRefusal):
             plan.refused.append(change)
         elif change is None:
@@ -125,12 +149,13 @@ async def _set_chunk(
             changed[int(row[0])] = change
             plan.changed.append(change)
     if is_plan or not changed:
-        return
+        return []
     variants = sorted(changed)
     params = key | {
         "variants": variants,
         "lists": [changed[variant].list_minor for variant in variants],
         "sales": [changed[variant].sale_minor for variant in variants],
+        "costs": [changed[variant].cost_minor for variant in variants],
     }
     await unit.run("stock.set_prices", params)
     touched = await unit.row("catalog.refresh_price", params)
@@ -138,17 +163,28 @@ async def _set_chunk(
     unit.wake(touched[0])
     facts = msgspec.json.encode({"variants": variants[:100], "count": len(variants)}).decode()
     await unit.run("catalog.add_event", params | {"kind": "price.changed", "facts": facts})
+    return list(changed.values())
 
 
-def _change(price: NewPrice, row: TupleRow) -> PriceChange | PriceRefusal | None:
-    _, sku, _, currency, list_before, sale_before, _ = row
+def _change(
+    price: NewPrice, row: TupleRow, *, allows_large: bool
+) -> PriceChange | PriceRefusal | None:
+    _, sku, _, currency, list_before, sale_before, _, cost_before = row
     list_minor = list_before if price.list_minor is None else price.list_minor
     sale_minor = sale_before if price.sale_minor is None else price.sale_minor
-    if sale_minor is None:
+    cost_minor = cost_before if price.cost_minor is None else price.cost_minor
+    if price.follows and price.list_minor is None and list_before == sale_before is not None:
+        list_minor = sale_minor
+    if sale_minor is None and price.cost_minor is None:
         return PriceRefusal(sku, "sale_missing", price.row_number)
-    if list_minor is not None and sale_minor > list_minor:
-        return PriceRefusal(sku, "sale_above_list", price.row_number)
-    if (list_minor, sale_minor) == (list_before, sale_before):
+    if None not in (list_minor, sale_minor) and sale_minor > list_minor:
+        params = _amounts(currency, sale_price=sale_minor, list_price=list_minor)
+        return PriceRefusal(sku, "sale_above_list", price.row_number, params)
+    for before, after in ((sale_before, sale_minor), (list_before, list_minor)):
+        if not allows_large and before and abs(after - before) * 2 > before:
+            params = _amounts(currency, before=before, after=after)
+            return PriceRefusal(sku, "large", price.row_number, params)
+    if (list_minor, sale_minor, cost_minor) == (list_before, sale_before, cost_before):
         return None
     return PriceChange(
         sku=sku,
@@ -157,7 +193,13 @@ def _change(price: NewPrice, row: TupleRow) -> PriceChange | PriceRefusal | None
         sale_before_minor=sale_before,
         list_minor=list_minor,
         sale_minor=sale_minor,
+        cost_before_minor=cost_before,
+        cost_minor=cost_minor,
     )
+
+
+def _amounts(currency: str, **minors: int) -> dict[str, str]:
+    return {name: str(Money(minor, currency).amount) for name, minor in minors.items()}
 
 
 def _chunks(prices: list[NewPrice]) -> Iterator[list[NewPrice]]:

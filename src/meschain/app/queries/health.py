@@ -70,6 +70,9 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     webhooks_active: int
     swept_at: datetime | None
     consistency_bps: int | None  # of the last read-back sweep, in 1/10,000
+    sweeping_checked: int | None  # of the sweep that is under way
+    sweeping_expected: int | None
+    conflicts: int  # edits on the panel that wait for an answer
     hub: Percentiles | None
     propagation: Percentiles | None
     requests: int | None
@@ -142,6 +145,9 @@ class _Account(msgspec.Struct, frozen=True):
     swept_checked: int | None
     swept_equal: int | None
     swept_differing: int | None
+    sweeping_checked: int | None
+    sweeping_expected: int | None
+    conflicts: int
     webhooks: int
 
 
@@ -255,6 +261,9 @@ def _account(
         consistency_bps=_consistency_bps(row.swept_equal or 0, row.swept_differing or 0)
         if swept
         else None,
+        sweeping_checked=row.sweeping_checked,
+        sweeping_expected=row.sweeping_expected,
+        conflicts=row.conflicts,
         hub=percentiles(_latest(health.hub_us)) if health else None,
         propagation=percentiles(_totals(health)) if health else None,
         requests=health.requests if health else None,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meschain.app.queries.view import MoneyView, instant, money_view
+from meschain.app.queries.orders import order_values
+from meschain.app.queries.view import MoneyView
 from meschain.sync.intake import PERSON
 
 if TYPE_CHECKING:
@@ -42,12 +43,13 @@ class PackageLineDetail(msgspec.Struct, frozen=True):
 
 
 class PackageDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """What travels together."""
+    """What travels together. ``taken_state``: the marketplace said yes to it; not seen yet."""
 
     external_id: str
     state: str | None
     state_raw: str
     wanted_state: str | None
+    taken_state: str | None = None
     modified_at: datetime
     carrier: str
     cargo_code: str
@@ -57,6 +59,18 @@ class PackageDetail(msgspec.Struct, frozen=True, kw_only=True):
     ship_by: datetime | None
     invoice_number: str
     lines: list[PackageLineDetail]
+
+    @property
+    def standing(self) -> str | None:
+        """The state by all that is known: what the marketplace said yes to, else what was seen.
+
+        A cancellation may be of a part, and a split is made of several: these must be seen.
+        """
+        return (
+            self.state
+            if self.taken_state in {"unsupplied", "superseded"}
+            else (self.taken_state or self.state)
+        )
 
 
 class ItemDetail(msgspec.Struct, frozen=True):
@@ -93,25 +107,6 @@ class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
     packages: list[PackageDetail]
 
 
-class _Order(msgspec.Struct, frozen=True):
-    order_id: int
-    external_id: str
-    account_id: int
-    account: str
-    marketplace: str
-    placed_at: datetime
-    first_seen_us: int
-    detected_by: str
-    currency: str
-    payable_minor: int
-    payment_method: str
-    micro_export: bool
-    is_company: bool
-    city: str
-    country_code: str
-    unknown_fields: dict[str, object]
-
-
 class Person(msgspec.Struct, frozen=True):
     """The buyer as the channel gave it; see ``domain.order``."""
 
@@ -129,33 +124,11 @@ async def read_order(
         found = await unit.records("package.order", key | {"number": number, "account": account_id})
         if len(found) != 1:
             raise OrderUnknown(number, tuple(str(row["account"]) for row in found))
-        head = msgspec.convert(found[0], _Order)
-        key["order"] = head.order_id
+        head = order_values(found[0])
+        key["order"] = head["order_id"]
         items = await unit.records("package.items", key)
         packages = await unit.records("package.packages", key)
-    payable = money_view(head.payable_minor, head.currency)
-    first_seen_at = instant(head.first_seen_us)
-    assert payable is not None
-    assert first_seen_at is not None
-    return OrderDetail(
-        order_id=head.order_id,
-        external_id=head.external_id,
-        account_id=head.account_id,
-        account=head.account,
-        marketplace=head.marketplace,
-        placed_at=head.placed_at,
-        first_seen_at=first_seen_at,
-        detected_by=head.detected_by,
-        payable=payable,
-        payment_method=head.payment_method,
-        micro_export=head.micro_export,
-        is_company=head.is_company,
-        city=head.city,
-        country_code=head.country_code,
-        unknown_fields=head.unknown_fields,
-        items=[msgspec.convert(row, ItemDetail) for row in items],
-        packages=[msgspec.convert(row, PackageDetail) for row in packages],
-    )
+    return msgspec.convert(head | {"items": items, "packages": packages}, OrderDetail)
 
 
 async def open_person(

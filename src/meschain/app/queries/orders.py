@@ -1,6 +1,6 @@
 """Orders as their merchant reads them; buyers' personal data stays sealed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -12,12 +12,16 @@ from meschain.store.unit_of_work import Database
 
 
 class PackageView(msgspec.Struct, frozen=True):
-    """A package. ``state`` None: the channel said something that no mapping names."""
+    """A package. ``state`` None: the channel said something that no mapping names.
+
+    ``taken_state``: the marketplace said yes to ``wanted_state``; not seen yet.
+    """
 
     external_id: str
     state: str | None
     state_raw: str
     wanted_state: str | None
+    taken_state: str | None
     carrier: str
     tracking_number: str
     ship_by: datetime | None
@@ -52,21 +56,20 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     lines: list[OrderLineView]
 
 
-class _Row(msgspec.Struct, frozen=True):
-    order_id: int
-    external_id: str
-    account_id: int
-    account_name: str
-    marketplace: str
-    placed_at: datetime
+def order_values(record: Mapping[str, object]) -> dict[str, object]:
+    """The columns of an order, with amount and first sight as its views have them."""
+    columns = msgspec.convert(record, _Columns)
+    return {
+        **record,
+        "payable": money_view(columns.payable_minor, columns.currency),
+        "first_seen_at": instant(columns.first_seen_us),
+    }
+
+
+class _Columns(msgspec.Struct, frozen=True):
     first_seen_us: int
-    detected_by: str
     currency: str
     payable_minor: int
-    is_company: bool
-    city: str
-    packages: list[PackageView]
-    lines: list[OrderLineView]
 
 
 async def read_orders(
@@ -95,30 +98,8 @@ async def read_orders(
                 "limit": limit + 1,
             },
         )
-    rows = [msgspec.convert(record, _Row) for record in records]
+    rows = [msgspec.convert(order_values(record), OrderView) for record in records]
     more = len(rows) > limit
     rows = rows[:limit]
     last = (microseconds(rows[-1].placed_at.astimezone(UTC)), rows[-1].order_id) if more else None
-    return Page([_view(row) for row in rows], None if last is None else cursor_of(last))
-
-
-def _view(row: _Row) -> OrderView:
-    payable = money_view(row.payable_minor, row.currency)
-    first_seen_at = instant(row.first_seen_us)
-    assert payable is not None
-    assert first_seen_at is not None
-    return OrderView(
-        order_id=row.order_id,
-        external_id=row.external_id,
-        account_id=row.account_id,
-        account_name=row.account_name,
-        marketplace=row.marketplace,
-        placed_at=row.placed_at,
-        first_seen_at=first_seen_at,
-        detected_by=row.detected_by,
-        payable=payable,
-        is_company=row.is_company,
-        city=row.city,
-        packages=row.packages,
-        lines=row.lines,
-    )
+    return Page(rows, None if last is None else cursor_of(last))

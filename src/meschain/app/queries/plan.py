@@ -24,6 +24,7 @@ Verdict = Literal[
     "rise_held_back",  # a quantity rises only when the channel's orders are known up to now
     "expected",  # the channel has lowered its own shelf: nothing needs to be sent
     "not_on_sale",  # the listing is in approval, rejected, archived or locked
+    "held",  # edited on the panel: waits for its owner's answer
     "no_price",
     "nobody",  # no hub serves the account
     "read_only",

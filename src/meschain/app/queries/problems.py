@@ -6,11 +6,11 @@ from typing import Literal
 import msgspec
 
 from meschain.app.queries.paging import Page, cursor_of, position_of
-from meschain.app.queries.view import instant
+from meschain.app.queries.view import MoneyView, instant, money_view
 from meschain.store.unit_of_work import Database
 
 Kind = Literal["offer", "listing", "alert"]
-Param = str | int
+Param = str | int | MoneyView
 
 
 class ProblemView(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +107,7 @@ def _view(row: _Row) -> ProblemView:
         account_name=row.account_name or "",
         subject=row.subject,
         message=message,
-        params={name: _param(value) for name, value in row.params.items()},
+        params=_params(row.params),
         words=[detail.words for detail in details if detail.words],
         code=row.code if row.kind == "offer" else next((d.code for d in details if d.code), ""),
         advice=advice,
@@ -118,5 +118,15 @@ def _view(row: _Row) -> ProblemView:
 _STATES = frozenset({"rejected", "locked"})
 
 
-def _param(value: str | int | bool | None) -> Param:  # noqa: FBT001 – a value of JSON
-    return value if isinstance(value, str | int) and not isinstance(value, bool) else str(value)
+def _params(stored: dict[str, str | int | bool | None]) -> dict[str, Param]:
+    """As the texts take them: amounts in minor units become money."""
+    params: dict[str, Param] = {}
+    currency = str(stored.get("currency", ""))
+    for name, value in stored.items():
+        if name.endswith("_minor") and isinstance(value, int):
+            view = money_view(value, currency)
+            assert view is not None
+            params[name.removesuffix("_minor")] = view
+        else:
+            params[name] = str(value) if isinstance(value, bool | None) else value
+    return params

@@ -7,8 +7,8 @@ import msgspec
 
 from meschain.app.queries.health import Percentiles, StatusView, percentiles, read_status
 from meschain.channel.clock import Clock, microseconds
-from meschain.store.unit_of_work import Database
-from meschain.sync.notify import CHANNEL
+from meschain.store.unit_of_work import Database, UnitOfWork
+from meschain.sync.notify import ASK_CHANNEL, CHANNEL
 
 _NEWEST_TICKETS: Final = 20_000
 _SAMPLES: Final = 500
@@ -88,6 +88,17 @@ async def read_progress(
 async def wake(database: Database, merchant_id: int, account_ids: Sequence[int]) -> None:
     """Have the serving processes look at these accounts now."""
     async with database.merchant(merchant_id) as unit:
-        for start in range(0, len(account_ids), _ACCOUNTS_A_HINT):
-            payload = ",".join(map(str, account_ids[start : start + _ACCOUNTS_A_HINT]))
-            await unit.run("plan.wake", {"channel": CHANNEL, "payload": payload})
+        await _hint(unit, CHANNEL, account_ids)
+
+
+async def ask(database: Database, merchant_id: int, account_ids: Sequence[int]) -> None:
+    """Have the serving processes run all lanes of these accounts now, order pulls too."""
+    async with database.merchant(merchant_id) as unit:
+        await unit.run("plan.make_due", {"merchant": merchant_id, "accounts": list(account_ids)})
+        await _hint(unit, ASK_CHANNEL, account_ids)
+
+
+async def _hint(unit: UnitOfWork, channel: str, account_ids: Sequence[int]) -> None:
+    for start in range(0, len(account_ids), _ACCOUNTS_A_HINT):
+        payload = ",".join(map(str, account_ids[start : start + _ACCOUNTS_A_HINT]))
+        await unit.run("plan.wake", {"channel": channel, "payload": payload})

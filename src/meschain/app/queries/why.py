@@ -98,6 +98,9 @@ class FieldView(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None
     words: str | None
     advice: str | None
+    conflict_since: datetime | None  # edited on the panel; waits for its owner's answer
+    their_quantity: int | None
+    their_sale_price: MoneyView | None
 
 
 class TicketView(msgspec.Struct, frozen=True):
@@ -151,6 +154,13 @@ class WhyView(msgspec.Struct, frozen=True, kw_only=True):
     levels: list[LevelView]
     reservations: list[ReservationView]
     movements: list[MovementView]
+    # What was kept of an edit on the panel: a price of the listing's own, a maximum.
+    list_price_kept: MoneyView | None
+    sale_price_kept: MoneyView | None
+    price_kept_at: datetime | None
+    price_kept_by: str | None
+    quantity_kept_at: datetime | None
+    quantity_kept_by: str | None
     fields: list[FieldView]
     last_ticket: TicketView | None
 
@@ -196,6 +206,12 @@ class _Listing(msgspec.Struct, frozen=True):
     sent_us: int | None
     done_us: int | None
     orders_fresh_us: int | None
+    list_kept_minor: int | None
+    sale_kept_minor: int | None
+    price_kept_us: int | None
+    price_kept_by: str | None
+    quantity_kept_us: int | None
+    quantity_kept_by: str | None
 
 
 class _Level(msgspec.Struct, frozen=True):
@@ -232,6 +248,9 @@ class _UnderWay(msgspec.Struct, frozen=True):
     words: str | None
     advice: str | None
     refused_us: int | None
+    conflict_us: int | None
+    their_quantity: int | None
+    their_sale_minor: int | None
 
 
 async def read_why(
@@ -296,6 +315,12 @@ async def read_why(
         own_units=sales[0],
         own_orders=sales[1],
         orders_fresh_at=instant(listing.orders_fresh_us),
+        list_price_kept=money_view(listing.list_kept_minor, currency),
+        sale_price_kept=money_view(listing.sale_kept_minor, currency),
+        price_kept_at=instant(listing.price_kept_us),
+        price_kept_by=listing.price_kept_by,
+        quantity_kept_at=instant(listing.quantity_kept_us),
+        quantity_kept_by=listing.quantity_kept_by,
         levels=[_level(level) for level in levels if level.location is not None],
         reservations=[msgspec.convert(row, ReservationView) for row in reservations],
         movements=[msgspec.convert(row, MovementView) for row in movements],
@@ -352,6 +377,9 @@ def _field(row: _UnderWay, currency: str) -> FieldView:
         code=row.code,
         words=row.words,
         advice=row.advice,
+        conflict_since=instant(row.conflict_us),
+        their_quantity=row.their_quantity,
+        their_sale_price=money_view(row.their_sale_minor, currency),
     )
 
 

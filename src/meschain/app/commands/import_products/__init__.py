@@ -13,26 +13,45 @@ from meschain.app.commands.import_products.plan import (
     Refusal,
     Updated,
 )
+from meschain.app.commands.import_products.putback import Keeping, Kept
 from meschain.app.commands.import_products.state import FieldChange
+from meschain.app.commands.import_products.undo import (
+    AlreadyUndone,
+    ImportUnknown,
+    PutBackChange,
+    UndoPlan,
+    undo_import,
+)
 from meschain.app.commands.import_products.walk import (
+    ImportBusy,
     ImportDone,
     ImportOptions,
     LocationUnknown,
     apply_import,
     plan_import,
+    terms_hash,
 )
 
 __all__ = [
+    "AlreadyUndone",
     "Created",
     "FieldChange",
+    "ImportBusy",
     "ImportDone",
     "ImportOptions",
     "ImportPlan",
     "ImportReason",
+    "ImportUnknown",
+    "Keeping",
+    "Kept",
     "LocationUnknown",
     "ProductUpdated",
+    "PutBackChange",
     "Refusal",
+    "UndoPlan",
     "Updated",
     "apply_import",
     "plan_import",
+    "terms_hash",
+    "undo_import",
 ]

@@ -45,6 +45,7 @@ class Ground:
     variants: Mapping[str, StoredVariant]
     products: Mapping[str, ProductState]
     holders: Mapping[str, Sequence[str]]
+    product_ids: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -74,10 +75,14 @@ class Entry:
 
 @dataclass(slots=True)
 class Compared:
-    """A chunk compared; ``late`` waits for the end of the file."""
+    """A chunk compared; ``late`` waits for the end of the file.
+
+    ``left``: products that variants move away from, as they are.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     products: list[tuple[ProductState | None, ProductState]] = field(default_factory=list)
+    left: list[ProductState] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     late: list[ReadProduct] = field(default_factory=list)
 
@@ -125,8 +130,8 @@ def _accept(
         return
     model = entries[0].after.model_code
     if model not in memory.models:
-        old = entries[0].before
-        inherited = ground.products.get(old.state.model_code) if old else None
+        first = entries[0].before
+        inherited = ground.products.get(first.state.model_code) if first else None
         before = ground.products.get(model)
         try:
             after = merge_product(before, read.draft, model, inherited)
@@ -138,9 +143,14 @@ def _accept(
         memory.models.add(model)
         compared.products.append((before, after))
     for entry in entries:
-        old_barcode = entry.before.state.barcode if entry.before else None
-        if old_barcode is not None and old_barcode != entry.after.barcode:
-            memory.released.add((entry.after.sku, old_barcode))
+        old = entry.before.state if entry.before else None
+        if old is not None:
+            if old.barcode is not None and old.barcode != entry.after.barcode:
+                memory.released.add((old.sku, old.barcode))
+            if old.model_code != entry.after.model_code:
+                home = ground.products[old.model_code]
+                if home not in compared.left:
+                    compared.left.append(home)
         memory.accepted.add(entry.after.sku)
         memory.components.update(entry.after.bundle)
     compared.entries += entries
@@ -160,6 +170,7 @@ def part(read: ReadProduct, places: Sequence[int]) -> ReadProduct:
         read,
         draft=replace(read.draft, variants=variants),
         variant_rows=tuple(read.variant_rows[place] for place in places),
+        raw_rows=tuple(read.raw_rows[place] for place in places) if read.raw_rows else (),
     )
 
 

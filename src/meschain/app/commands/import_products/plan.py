@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Refusal:
     """A row that is left out, by the file's reader or because of what the catalog holds.
 
-    ``raw_row`` (column → cell) is what the reader kept; empty where the catalog refused.
+    ``raw_row``: column → cell as given, so that it can be written back, mended and read again.
     """
 
     row_number: int

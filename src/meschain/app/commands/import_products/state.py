@@ -13,7 +13,7 @@ import msgspec
 from meschain.domain.money import Money
 
 
-class VariantState(msgspec.Struct, frozen=True):
+class VariantState(msgspec.Struct, frozen=True, omit_defaults=True):
     """A variant with what hangs on it. None: the catalog does not know it.
 
     ``on_hand`` counts the units at the import's location; None where they were never counted.
@@ -46,7 +46,7 @@ class VariantState(msgspec.Struct, frozen=True):
         return bool(self.bundle)
 
 
-class ProductState(msgspec.Struct, frozen=True):
+class ProductState(msgspec.Struct, frozen=True, omit_defaults=True):
     """A product with its words and pictures; ``titles`` and ``descriptions`` by language."""
 
     model_code: str
@@ -62,6 +62,7 @@ class StoredVariant(msgspec.Struct, frozen=True):
     """A variant of the database. ``is_component``: some bundle is made of it."""
 
     variant_id: int
+    product_id: int
     is_component: bool
     state: VariantState
 
@@ -112,6 +113,14 @@ def changes_of(
         else:
             found.append(FieldChange(name, _plain(old), _plain(new)))
     return tuple(found)
+
+
+def shown_name(name: str) -> str:
+    """A field as people know it: ``list_price``, ``quantity``, ``title.tr``."""
+    if name == "on_hand":
+        return "quantity"  # the file's word for the counted units
+    group, dot, key = name.partition(".")
+    return _MONEY_FIELDS.get(name) or f"{_SINGULAR.get(group, group)}{dot}{key}"
 
 
 def _money(minor: int | None, state: VariantState | ProductState) -> Money | None:

@@ -1,0 +1,160 @@
+"""Out: one snapshot of a merchant's tables, and the secrets where a passphrase seals them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import msgspec
+
+from meschain.app.commands.add_account import CREDENTIALS
+from meschain.app.commands.merchant_archive.form import (
+    CREDENTIALS_PART,
+    FORMAT,
+    MANIFEST,
+    ORDERS_PART,
+    VERSION,
+    Manifest,
+    MerchantFacts,
+    Part,
+    Seal,
+    SealedCredential,
+    SealedOrder,
+)
+from meschain.exchange.out.sheet import in_place
+from meschain.store.archive import LEFT_OUT, TABLES, snapshot
+from meschain.store.migrate import migrations
+from meschain.sync.intake import PERSON, RAW
+
+if TYPE_CHECKING:
+    from meschain.channel.clock import Clock
+    from meschain.store.keys import DataKeys
+    from meschain.store.unit_of_work import Database
+
+Progress = Callable[[int, int], None]
+_ORDERS: Final = 500
+_TICK_ROWS: Final = 1_000
+
+
+async def export_archive(
+    path: Path,
+    url: str,
+    database: Database,
+    keys: DataKeys,
+    clock: Clock,
+    merchant_id: int,
+    *,
+    passphrase: bytes | None,
+    on_progress: Progress,
+) -> Manifest:
+    """Write everything of a merchant; ``passphrase`` None leaves secrets and buyers out.
+
+    The file appears whole or not at all, readable by its owner alone. Raises: VaultLocked, OSError.
+    """
+    async with database.merchant(merchant_id) as unit:
+        row = await unit.row("archive.merchant", {"merchant": merchant_id})
+    assert row is not None
+    writer = _Writer(on_progress)
+    with in_place(path, is_private=True) as part, ZipFile(part, "w", ZIP_DEFLATED) as archive:
+        writer.archive = archive
+        async with snapshot(url, merchant_id) as frozen:
+            for table in TABLES:
+                form = await frozen.form(table)
+                lines = frozen.lines(table, form)
+                await writer.put(f"tables/{table}.jsonl", table, form.columns, lines)
+        tables = writer.take()
+        seal = None if passphrase is None else Seal.new(passphrase)
+        if seal is not None:
+            source = _Sealed(database, keys, merchant_id, seal)
+            for name, lines in (
+                (CREDENTIALS_PART, source.credentials()),
+                (ORDERS_PART, source.orders()),
+            ):
+                await writer.put(f"sealed/{name}.jsonl", name, (), lines)
+        manifest = Manifest(
+            format=FORMAT,
+            version=VERSION,
+            schema=migrations()[-1].version,
+            exported_at=clock.now(),
+            merchant=MerchantFacts(**dict(zip(MerchantFacts.__struct_fields__, row, strict=True))),
+            tables=tables,
+            sealed=writer.take(),
+            left_out=LEFT_OUT,
+            salt=None if seal is None else seal.salt,
+        )
+        archive.writestr(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+    return manifest
+
+
+class _Writer:
+    archive: ZipFile
+
+    def __init__(self, on_progress: Progress) -> None:
+        self._tell = on_progress
+        self._parts: list[Part] = []
+        self._done = 0
+
+    async def put(
+        self, member: str, name: str, columns: tuple[str, ...], lines: AsyncIterator[str]
+    ) -> None:
+        digest, rows = hashlib.sha256(), 0
+        with self.archive.open(member, "w", force_zip64=True) as file:
+            async for line in lines:
+                encoded = f"{line}\n".encode()
+                digest.update(encoded)
+                file.write(encoded)
+                rows += 1
+                self._done += 1
+                if not self._done % _TICK_ROWS:
+                    self._tell(self._done, 0)
+        sha256 = digest.hexdigest()
+        self._parts.append(Part(name=name, rows=rows, sha256=sha256, columns=columns))
+
+    def take(self) -> list[Part]:
+        parts, self._parts = self._parts, []
+        return parts
+
+
+class _Sealed:
+    """Secrets, opened with the merchant's keys and sealed with the archive's."""
+
+    def __init__(self, database: Database, keys: DataKeys, merchant_id: int, seal: Seal) -> None:
+        self._database = database
+        self._keys = keys
+        self._merchant_id = merchant_id
+        self._seal = seal
+
+    async def _again(self, key_number: int, purpose: str, sealed: bytes | None) -> str | None:
+        if sealed is None:
+            return None
+        plain = await self._keys.open(self._merchant_id, key_number, purpose, bytes(sealed))
+        return self._seal.close(plain, purpose)
+
+    async def credentials(self) -> AsyncIterator[str]:
+        key = {"merchant": self._merchant_id}
+        async with self._database.merchant(self._merchant_id) as unit:
+            rows = await unit.rows("archive.sealed_credentials", key)
+        for account_id, key_number, sealed in rows:
+            closed = await self._again(key_number, CREDENTIALS, sealed)
+            assert closed is not None
+            yield msgspec.json.encode(SealedCredential(account_id, closed)).decode()
+
+    async def orders(self) -> AsyncIterator[str]:
+        after = 0
+        while True:
+            params = {"merchant": self._merchant_id, "after": after, "limit": _ORDERS}
+            async with self._database.merchant(self._merchant_id) as unit:
+                rows = await unit.rows("archive.sealed_orders", params)
+            for order_id, key_number, person, raw in rows:
+                order = SealedOrder(
+                    order_id,
+                    await self._again(key_number, PERSON, person),
+                    await self._again(key_number, RAW, raw),
+                )
+                yield msgspec.json.encode(order).decode()
+            if len(rows) < _ORDERS:
+                return
+            after = rows[-1][0]

@@ -1,0 +1,1 @@
+"""Keeping what must not be lost: backups, their folder, their schedule and their proof."""

@@ -1,0 +1,329 @@
+"""What is well and what is wrong with a hub, found by looking only."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+import psycopg
+from psycopg.rows import class_row
+
+from meschain import __version__
+from meschain.app.keeping.backups import BackupPlan, backups_in, read_proof
+from meschain.channel.clock import microseconds
+from meschain.store.migrate import migrations
+from meschain.store.sql import query
+from meschain.store.vault import MasterKeyInvalid, Vault, VaultLocked
+
+Level = Literal["good", "notice", "wrong"]
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+GIB: Final = 1024**3
+MIB: Final = 1024**2
+DISK_WRONG_BYTES: Final = GIB
+DISK_NOTICE_BYTES: Final = 5 * GIB
+CLOCK_NOTICE_MS: Final = 1_000
+CLOCK_WRONG_MS: Final = 10_000  # longer than a lease
+TRANSACTION_NOTICE_S: Final = 3_600
+XID_AGE_WRONG: Final = 1_500_000_000  # the server stops writing at about 2,100 million
+BACKLOG_NOTICE_S: Final = 900
+ORDERS_WRONG_S: Final = 900
+WAITING_NOTICE_S: Final = 300
+WISH_NOTICE_S: Final = 3_600
+LANE_RUNS_MISSED: Final = 3
+_SERVED_LANES: Final = ("orders", "stock", "prices")  # the others run on demand
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing looked at. ``kind`` names its texts, ``subject`` says which one, of several."""
+
+    kind: str
+    level: Level
+    subject: str = ""
+    params: dict[str, str | int] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the hub lies and what its settings say of backups."""
+
+    home: Path
+    database_folder: Path | None  # None: a server of one's own
+    master_key: Path
+    backup_folder: Path
+    plan: BackupPlan | None
+    hub_pid: int | None  # of the hub that says it runs here
+
+
+class _Server(msgspec.Struct, frozen=True):
+    version: str
+    version_number: int
+    size_bytes: int
+    clock_us: int
+    unsafe: list[str]
+    has_checksums: bool
+    connections_max: int
+    connections: int
+    transaction_s: int
+    xid_age: int
+    may_create: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    merchant: str
+    name: str
+    state: str
+    is_served: bool
+    fresh_us: int | None
+    oldest_us: int | None
+    refused: int
+    throttled: int
+    waiting_us: int | None
+    wish_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    merchant: str
+    name: str
+    lane: str
+    is_paused: bool
+    interval_s: int
+    last_run_us: int | None
+    last_success_us: int | None
+    last_error: str
+    last_error_us: int | None
+    net_found: int
+
+
+@dataclass(slots=True)
+class Doctor:
+    """Looks at one place. ``now`` is this machine's clock, read right before the database's."""
+
+    place: Place
+    now: datetime
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, kind: str, level: Level, subject: str = "", **params: str | int) -> None:
+        """Note a finding."""
+        self.findings.append(Finding(kind, level, subject, params))
+
+    # — without the database —
+
+    def look_around(self) -> None:
+        """The program, its folder, the disk, the backups."""
+        self.add(
+            "program",
+            "good",
+            version=__version__,
+            python=platform.python_version(),
+            system=platform.system(),
+        )
+        home = self.place.home
+        if home.exists() and home.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            self.add("folder_open", "notice", str(home))
+        for folder in dict.fromkeys((home, self.place.database_folder or home)):
+            self._disk(folder)
+        self._hub()
+        self._backups()
+
+    def _disk(self, folder: Path) -> None:
+        existing = next(each for each in (folder, *folder.parents) if each.exists())
+        free = shutil.disk_usage(existing).free
+        if free < DISK_WRONG_BYTES or not os.access(existing, os.W_OK):
+            level: Level = "wrong"
+        else:
+            level = "notice" if free < DISK_NOTICE_BYTES else "good"
+        kind = "disk" if level == "good" else "disk_low"
+        self.add(kind, level, str(folder), free=free // MIB)
+
+    def _hub(self) -> None:
+        pid = self.place.hub_pid
+        if pid is None:
+            return
+        if _is_alive(pid):
+            self.add("hub", "good", pid=pid)
+        else:
+            self.add("hub_gone", "notice", pid=pid)
+
+    def _backups(self) -> None:
+        folder, plan = self.place.backup_folder, self.place.plan
+        newest = next(iter(backups_in(folder)), None)
+        if plan is None:
+            self.add("backup_unplanned", "notice")
+        if newest is None:
+            if plan is not None:
+                self.add("backup_none", "wrong", str(folder))
+            return
+        age = self.now - newest.at
+        hours = int(age.total_seconds() // 3600)
+        is_late = plan is not None and age > 2 * timedelta(hours=plan.every_hours)
+        kind, level = ("backup_old", "wrong") if is_late else ("backup", "good")
+        self.add(kind, level, str(newest.path), hours=hours)  # type: ignore[arg-type]
+        if folder.stat().st_dev == self.place.home.stat().st_dev:
+            self.add("backup_same_disk", "notice", str(folder))
+        proof = read_proof(folder)
+        if proof is not None and proof.problem:
+            self.add("backup_unproven", "wrong", proof.file, words=proof.problem)
+        elif plan is not None:
+            days = None if proof is None else (self.now - proof.at).days
+            if days is None or days > 2 * plan.test_every_days:
+                self.add("backup_untested", "notice", str(folder))
+
+    # — with it —
+
+    def look_into(self, connection: Connection) -> None:
+        """The server, the schema, the key, the accounts."""
+        self._server(connection)
+        if not self._schema(connection):
+            return
+        self._key(connection)
+        is_served = self._accounts(connection)
+        self._lanes(connection, is_served)
+        ((alerts,),) = connection.execute(query("doctor.alerts")).fetchall()
+        if alerts:
+            self.add("alerts", "notice", count=alerts)
+
+    def _server(self, connection: Connection) -> None:
+        cursor = connection.execute(query("doctor.server"))
+        row = cursor.fetchone()
+        assert row is not None
+        assert cursor.description is not None
+        names = [column.name for column in cursor.description]
+        server = msgspec.convert(dict(zip(names, row, strict=True)), _Server)
+        kind = "database" if server.version_number >= 150_000 else "database_old"
+        level: Level = "good" if kind == "database" else "wrong"
+        self.add(kind, level, version=server.version, size=-(-server.size_bytes // MIB))
+        if server.unsafe:
+            self.add("database_unsafe", "wrong", ", ".join(server.unsafe))
+        if not server.has_checksums:
+            self.add("database_unchecked", "notice")
+        if server.connections > server.connections_max * 8 // 10:
+            self.add("connections", "notice", used=server.connections, limit=server.connections_max)
+        if server.transaction_s > TRANSACTION_NOTICE_S:
+            self.add("transaction_long", "notice", minutes=server.transaction_s // 60)
+        if server.xid_age > XID_AGE_WRONG:
+            self.add("wraparound", "wrong")
+        if self.place.plan is not None and not server.may_create:
+            self.add("may_not_create", "notice")
+        for name, percent in connection.execute(query("doctor.bloat")).fetchall():
+            self.add("bloat", "notice", name, percent=percent)
+        off_ms = abs(server.clock_us - microseconds(self.now)) // 1000
+        if off_ms > CLOCK_NOTICE_MS:
+            self.add("clock_off", "wrong" if off_ms > CLOCK_WRONG_MS else "notice", ms=off_ms)
+        else:
+            self.add("clock", "good", ms=off_ms)
+
+    def _schema(self, connection: Connection) -> bool:
+        """Whether this program understands it."""
+        found: Mapping[int, str] = {}
+        if connection.execute("SELECT to_regclass('schema_migration')").fetchone() != (None,):
+            rows = connection.execute("SELECT version, checksum FROM schema_migration").fetchall()
+            found = dict(rows)
+        known = {each.version: each for each in migrations()}
+        later = sorted(found.keys() - known.keys())
+        changed = [each.name for each in known.values() if found.get(each.version, each.checksum)
+                   != each.checksum]  # fmt: skip
+        if later:
+            self.add("schema_newer", "wrong", version=later[-1])
+        elif changed:
+            self.add("schema_changed", "wrong", ", ".join(changed))
+        elif found.keys() != known.keys():
+            self.add("schema_older", "notice", count=len(known) - len(found))
+        else:
+            return True
+        return False
+
+    def _key(self, connection: Connection) -> None:
+        path = self.place.master_key
+        rows = connection.execute(query("doctor.data_keys")).fetchall()
+        if not path.exists():
+            if rows:
+                self.add("key_missing", "wrong", str(path))
+            return
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            self.add("key_open", "wrong", str(path))
+        try:
+            vault = Vault(path.read_bytes())
+            for merchant_id, key_number, wrapped in rows:
+                vault.load_data_key(merchant_id, key_number, bytes(wrapped))
+        except MasterKeyInvalid:
+            self.add("key_invalid", "wrong", str(path))
+        except VaultLocked:
+            self.add("key_other", "wrong", str(path))
+        else:
+            self.add("key", "good", fingerprint=vault.fingerprint)
+
+    def _accounts(self, connection: Connection) -> set[tuple[str, str]]:
+        """Returns those that somebody serves."""
+        now_us = microseconds(self.now)
+        with connection.cursor(row_factory=class_row(_Account)) as cursor:
+            accounts = cursor.execute(query("doctor.accounts"), {"now_us": now_us}).fetchall()
+        self.add("accounts", "good", count=len(accounts))
+        for each in accounts:
+            subject = f"{each.merchant} · {each.name}"
+            for kind, level, params in _of_account(each, now_us):
+                self.add(kind, level, subject, **params)
+        return {(each.merchant, each.name) for each in accounts if each.is_served}
+
+    def _lanes(self, connection: Connection, served: set[tuple[str, str]]) -> None:
+        now_us = microseconds(self.now)
+        with connection.cursor(row_factory=class_row(_Lane)) as cursor:
+            lanes = cursor.execute(query("doctor.lanes")).fetchall()
+        for each in lanes:
+            subject = f"{each.merchant} · {each.name} · {each.lane}"
+            if each.is_paused:
+                self.add("lane_paused", "notice", subject)
+            elif (each.merchant, each.name) in served and each.lane in _SERVED_LANES:
+                patience_s = LANE_RUNS_MISSED * each.interval_s + 60
+                if each.last_run_us is not None and now_us - each.last_run_us > patience_s * 10**6:
+                    minutes = (now_us - each.last_run_us) // 60_000_000
+                    self.add("lane_silent", "wrong", subject, minutes=minutes)
+            if (each.last_error_us or 0) > (each.last_success_us or 0):
+                self.add("lane_failing", "notice", subject, words=each.last_error)
+            if each.net_found:
+                self.add("net_found", "notice", subject, count=each.net_found)
+
+
+Said = tuple[str, Level, dict[str, str | int]]
+
+
+def _of_account(each: _Account, now_us: int) -> Iterator[Said]:
+    is_armed = each.state == "armed"
+    if each.state == "reconnect":
+        yield "account_reconnect", "wrong", {}
+    if each.state == "paused":
+        yield "account_paused", "notice", {}
+    if is_armed and not each.is_served:
+        yield "account_unserved", "wrong", {}
+    waiting: tuple[tuple[str, Level, int | None, int], ...] = (
+        ("orders_old", "wrong", each.fresh_us if each.is_served else None, ORDERS_WRONG_S),
+        ("backlog_old", "notice", each.oldest_us if is_armed else None, BACKLOG_NOTICE_S),
+        ("webhook_waiting", "notice", each.waiting_us, WAITING_NOTICE_S),
+        ("wish_waiting", "notice", each.wish_us, WISH_NOTICE_S),
+    )
+    for kind, level, since_us, limit_s in waiting:
+        if since_us is not None and now_us - since_us > limit_s * 1_000_000:
+            yield kind, level, {"minutes": (now_us - since_us) // 60_000_000}
+    for kind, count in (("refused", each.refused), ("throttled", each.throttled)):
+        if count:
+            yield kind, "notice", {"count": count}
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
