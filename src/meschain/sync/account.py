@@ -67,8 +67,10 @@ class ServedAccount:
     backoff_until_s: float = 0.0
     backoff_s: float = 0.0
     claims: int = 0
+    refusals: int = 0  # requests in a row that were refused as a whole
     bulk_cursor: int = 0  # listing after which the round among the not urgent goes on
     poll_orders: asyncio.Event = field(default_factory=asyncio.Event)
+    look: asyncio.Event = field(default_factory=asyncio.Event)  # a listing is due to be looked at
 
     @property
     def manifest(self) -> Manifest:

@@ -7,6 +7,8 @@ import logging
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
 import psycopg
@@ -16,6 +18,7 @@ from meschain.channel.clock import microseconds
 from meschain.channel.contract import OrderPage
 from meschain.sync.attempt import Attempts
 from meschain.sync.audit import PRICE, QUANTITY, Audit
+from meschain.sync.collector import spare_collector
 from meschain.sync.inbound import OrderPulls
 from meschain.sync.intake import Intake
 from meschain.sync.lane import (
@@ -30,12 +33,16 @@ from meschain.sync.lane import (
 from meschain.sync.listing import Storefront, advance_publications
 from meschain.sync.notify import Notifier
 from meschain.sync.ownership import CLAIM_MAX, RENEW_S, Claimed, Ownership
+from meschain.sync.package_lane import PackageLane
+from meschain.sync.sweep import Sweeps, SweepSettings
 from meschain.sync.ticket import TicketPolls
 from meschain.sync.wake import Wakeups
 from meschain.sync.webhook import Webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from psycopg.rows import TupleRow
 
     from meschain.channel.clock import Clock
     from meschain.channel.contract import WebhookDelivery
@@ -51,8 +58,10 @@ NET_S: Final = 2.0  # how often schedules and pauses are looked at
 PUBLISHING_S: Final = 60.0
 PUBLISHING_OPEN_S: Final = 10.0
 DRAIN_S: Final = 2.0
-ENDS_MAX: Final = 20
+ENDS_MAX: Final = 6
+END_S: Final = 0.5  # so long a cancelled task may take to leave the database in order
 TIDY_S: Final = 600.0
+STATISTICS_S: Final = 10.0
 TICKETS_KEPT_S: Final = 3 * 86_400
 EVENTS_KEPT_DAYS: Final = 30
 _DATABASE_AWAY = (psycopg.OperationalError, PoolTimeout, psycopg.InterfaceError)
@@ -79,8 +88,10 @@ class EngineSettings:
     """What may be tuned; the defaults are those of production."""
 
     lanes: LaneSettings = field(default_factory=LaneSettings)
+    sweeps: SweepSettings = field(default_factory=SweepSettings)
     pull_orders: bool = True  # benchmarks of the push side switch it off
-    accounts_max: int = CLAIM_MAX
+    accounts_max: int = 2_000  # bench/many_merchants: 800 at rest are a fifth of a core
+    only: frozenset[int] | None = None  # the accounts a command works for; None: any that is free
 
 
 class Engine:
@@ -101,34 +112,41 @@ class Engine:
         self._keys = keys
         self._clock = clock
         self._open_account = open_account
-        self._settings = settings or EngineSettings()
+        self.settings = settings or EngineSettings()
         self._ownership = Ownership(database, clock, owner)
         self._served: dict[int, _Served] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._asked = asyncio.Event()
         self.wakeups = Wakeups()
         self.audit = Audit(database, clock)
         self.attempts = Attempts(database, clock)
         self.tickets = TicketPolls(clock, self._end_ticket)
         self.lanes = OfferLanes(
-            database, clock, self.wakeups, self.tickets.add, self._settings.lanes
+            database, clock, self.wakeups, self.tickets.add, self.settings.lanes
         )
+        self.packages = PackageLane(database, keys, clock)
         self.webhooks = Webhooks(database, keys, clock, self, open_account)
-        self._notifier = Notifier(database.conninfo, self.wakeups.add)
+        self._notifier = Notifier(database.conninfo, self._wake, self._ask)
         database.on_commit(self._touched)
 
     # — life —
 
     async def start(self) -> None:
         """Claim what is free and begin; returns when the first accounts are served."""
+        spare_collector()
+        await self._refresh_statistics()
         await self._claim_accounts()
         loops: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
             ("leases", self._keep_leases),
             ("claims", self.lanes.run_claims),
             ("answers", self.lanes.run_answers),
             ("tickets", self.tickets.run),
+            ("packages", self.packages.run),
+            ("looks", self._keep_looks),
             ("net", self._keep_net),
             ("states", self._keep_states),
             ("tidy", self._keep_tidy),
+            ("statistics", self._keep_statistics),
             ("attempts", self.attempts.run),
             ("tell", self._notifier.run_tell),
             ("listen", self._notifier.run_listen),
@@ -143,10 +161,11 @@ class Engine:
         """Let what is under way end, store its answers, give the leases back."""
         for served in self._served.values():
             self.lanes.dismiss(served.account.account_id)
+            self.packages.dismiss(served.account.account_id)
             for task in served.tasks:
                 task.cancel()
         try:
-            await self.lanes.drain(DRAIN_S)
+            await asyncio.gather(self.lanes.drain(DRAIN_S), self.packages.drain(DRAIN_S))
         except _DATABASE_AWAY:
             log.warning("database is away while stopping; the next owner observes")
         await self.tickets.stop()
@@ -154,6 +173,7 @@ class Engine:
             *self._tasks, *(task for served in self._served.values() for task in served.tasks)
         )
         try:
+            await self._ownership.renew(self.accounts, final=True)
             await self._ownership.release()
         except _DATABASE_AWAY:
             log.warning("database is away while stopping; the leases run out by themselves")
@@ -185,8 +205,21 @@ class Engine:
 
     def _touched(self, _merchant_id: int, accounts: Sequence[int]) -> None:
         """After a commit of this process: wake our lanes, tell the others."""
-        self.wakeups.add(account for account in accounts if account in self._served)
+        self._wake(account for account in accounts if account in self._served)
         self._notifier.tell(account for account in accounts if account not in self._served)
+
+    def _wake(self, accounts: Iterable[int]) -> None:
+        self.wakeups.add(accounts)
+        self.packages.wake()
+
+    def _ask(self, accounts: Iterable[int]) -> None:
+        """A command wants these accounts' lanes to run now; the lanes were set due before."""
+        for account_id in accounts:
+            served = self._served.get(account_id)
+            if served is not None:
+                served.account.poll_orders.set()
+                self._wake((account_id,))
+                self._asked.set()
 
     def _end_ticket(self, ending: Ending) -> None:
         self.lanes.end(ending)
@@ -202,9 +235,19 @@ class Engine:
                     log.warning("database is away", extra={"loop": name, "error": str(away)})
                 is_away = True
                 await self._clock.sleep(0.25)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # Not meant for us: what the loop waited for was cancelled. It must not end unseen.
+                log.exception("engine loop failed", extra={"loop": name})
+                await self._clock.sleep(1.0)
             except Exception:
                 # A process edge: one loop's defect must not stop the others in silence.
                 log.exception("engine loop failed", extra={"loop": name})
+                await self._clock.sleep(1.0)
+            else:
+                log.error("engine loop ended", extra={"loop": name})
                 await self._clock.sleep(1.0)
 
     async def _keep_leases(self) -> None:
@@ -212,37 +255,46 @@ class Engine:
             lost = await self._ownership.renew(self.accounts)
             for account_id in lost:
                 await self._drop(account_id)
-            await self._claim_accounts()
-            await self._clock.sleep(RENEW_S)
+            is_all = await self._claim_accounts()
+            await self._clock.sleep(RENEW_S if is_all else 0.0)
 
-    async def _claim_accounts(self) -> None:
-        room = self._settings.accounts_max - len(self._served)
-        if room <= 0:
-            return
-        for claimed in await self._ownership.claim(room):
-            account = await self._open_account(claimed)
-            if account is not None:
-                await self._serve(account)
+    async def _claim_accounts(self) -> bool:
+        """Serve what is free, in small sets, so that renewing never waits; whether that was all."""
+        until_s = self._clock.monotonic_s() + RENEW_S
+        while self._clock.monotonic_s() < until_s:
+            limit = min(CLAIM_MAX, self.settings.accounts_max - len(self._served))
+            claims = (
+                await self._ownership.claim(limit, only=self.settings.only) if limit > 0 else []
+            )
+            await self._begin(claims)
+            if len(claims) < CLAIM_MAX:
+                return True
+        return False
+
+    async def _begin(self, claims: Sequence[Claimed]) -> None:
+        for claimed in claims:
+            try:
+                account = await self._open_account(claimed)
+                if account is not None:
+                    await self._serve(account)
+            except _DATABASE_AWAY:
+                raise  # the leases that were not begun run out, and are claimed again
+            except Exception:
+                # A process edge: what is wrong with one account must not keep the others waiting.
+                log.exception("account cannot be served", extra={"account": claimed.account_id})
 
     async def _serve(self, account: ServedAccount) -> None:
         now_us = microseconds(self._clock.now())
-        manifest = account.manifest
-        longest_s = manifest.operations[PUSH].timeout_s + manifest.offers.apply_s_max
         key = {"merchant": account.merchant_id, "account": account.account_id}
         async with self._database.engine() as unit:
-            adopted = await unit.rows(
-                "offer.adopt",
-                key
-                | {
-                    "epoch": account.lease.epoch,
-                    "recheck_us": now_us + int(FIRST_LOOK_S * 1_000_000),
-                    "final_us": now_us + int(longest_s * 1_000_000),
-                    "now_us": now_us,
-                    "skew_us": SKEW_US,
-                },
-            )
+            adopted = await unit.rows("offer.adopt", key | self._terms_of_adoption(account))
             items = await unit.rows("offer.open_ticket_items", key) if adopted else []
             row = await unit.row("inbound.cursor", key)
+            schedules = await unit.rows(
+                "inbound.lane_schedules",
+                {"merchants": [account.merchant_id], "accounts": [account.account_id]},
+            )
+        account.is_paused = is_paused(schedules)
         account.orders_fresh_us = int(row[1]) if row else 0
         listings: dict[int, dict[str, int]] = {}
         for ticket_id, push_key, listing_id in items:
@@ -266,11 +318,13 @@ class Engine:
             name=account.name,
         )
         pulls = OrderPulls(account, intake, self._database, self._clock)
+        sweeps = Sweeps(account, self.audit, self._database, self._clock, self.settings.sweeps)
         loops: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("looks", partial(self._keep_looking, account)),
             ("publications", partial(self._keep_publishing, account)),
+            ("sweeps", sweeps.run),
         ]
-        if self._settings.pull_orders:
+        if self.settings.pull_orders:
             loops.append(("orders", pulls.run))
         tasks = tuple(
             asyncio.create_task(self._forever(name, loop), name=f"{name}:{account.account_id}")
@@ -278,6 +332,7 @@ class Engine:
         )
         self._served[account.account_id] = _Served(account, intake, pulls, tasks)
         self.lanes.serve(account)
+        self.packages.serve(account, intake)
         log.info(
             "account is served",
             extra={"account": account.account_id, "epoch": account.lease.epoch},
@@ -289,17 +344,33 @@ class Engine:
             return
         served.account.is_dismissed = True
         self.lanes.dismiss(account_id)
+        self.packages.dismiss(account_id)
         await _end(*served.tasks)
         log.warning("account is no longer served here", extra={"account": account_id})
 
-    async def _keep_looking(self, account: ServedAccount) -> None:
-        """Unsettled listings of one account, each second; a slow channel delays only its own."""
+    async def _keep_looks(self) -> None:
+        """Each second: whose unsettled listings are due. One question for all accounts."""
         while True:
+            accounts = [a for a in self.accounts if a.state == "armed" and a.has_lease]
+            due = await self._database.engine_rows(
+                "offer.unsettled_accounts",
+                _keys(accounts) | {"now_us": microseconds(self._clock.now())},
+            )
+            for (account_id,) in due:
+                served = self._served.get(account_id)
+                if served is not None:
+                    served.account.look.set()
+            await self._clock.sleep(SETTLE_S)
+
+    async def _keep_looking(self, account: ServedAccount) -> None:
+        """Unsettled listings of one account; a slow channel delays only its own."""
+        while True:
+            await account.look.wait()
+            account.look.clear()
             if account.state == "armed" and account.has_lease:
                 looked = await self.audit.settle(account)
                 if looked:
                     self.wakeups.add((account.account_id,))
-            await self._clock.sleep(SETTLE_S)
 
     async def _keep_publishing(self, account: ServedAccount) -> None:
         """Bring publications on: their tickets, their approval; quicker while some are open."""
@@ -321,24 +392,61 @@ class Engine:
                     pause_s = PUBLISHING_OPEN_S
             await self._clock.sleep(pause_s)
 
+    def _terms_of_adoption(self, account: ServedAccount) -> dict[str, object]:
+        now_us = microseconds(self._clock.now())
+        manifest = account.manifest
+        longest_s = manifest.operations[PUSH].timeout_s + manifest.offers.apply_s_max
+        return {
+            "epoch": account.lease.epoch,
+            "recheck_us": now_us + int(FIRST_LOOK_S * 1_000_000),
+            "final_us": now_us + int(longest_s * 1_000_000),
+            "now_us": now_us,
+            "skew_us": SKEW_US,
+        }
+
+    async def _adopt_stragglers(self) -> None:
+        """What an earlier owner claimed in the moment of the takeover: nobody speaks for it."""
+        served = {account.account_id: account for account in self.accounts}
+        async with self._database.engine() as unit:
+            rows = await unit.rows(
+                "offer.straggling",
+                {
+                    "merchants": [a.merchant_id for a in served.values()],
+                    "accounts": list(served),
+                    "epochs": [a.lease.epoch for a in served.values()],
+                },
+            )
+            for (account_id,) in rows:
+                account = served[account_id]
+                key = {"merchant": account.merchant_id, "account": account_id}
+                await unit.run("offer.adopt", key | self._terms_of_adoption(account))
+        self.wakeups.add(account_id for (account_id,) in rows)
+
     async def _keep_net(self) -> None:
         """The schedules of the lanes: the safety net runs when its lane is due."""
         while True:
-            await self._clock.sleep(NET_S)
+            try:
+                async with asyncio.timeout(NET_S):
+                    await self._asked.wait()
+            except TimeoutError:
+                pass
+            self._asked.clear()
             await self.lanes.end_orphans()
-            for account in self.accounts:
-                await self._run_schedules(account)
+            await self._adopt_stragglers()
+            lanes = await self._database.engine_rows("inbound.lane_schedules", _keys(self.accounts))
+            for account_id, rows in groupby(lanes, key=itemgetter(0)):
+                served = self._served.get(account_id)
+                if served is not None:
+                    await self._run_schedules(served.account, list(rows))
 
-    async def _run_schedules(self, account: ServedAccount) -> None:
+    async def _run_schedules(self, account: ServedAccount, lanes: Sequence[TupleRow]) -> None:
         now_us = microseconds(self._clock.now())
-        key = {"merchant": account.merchant_id, "account": account.account_id}
-        async with self._database.engine() as unit:
-            lanes = await unit.rows("inbound.lane_schedules", key)
-        paused = {name: is_paused for name, is_paused, *_ in lanes}
-        account.is_paused = paused.get("stock", False) or paused.get("prices", False)
+        account.is_paused = is_paused(lanes)
+        if any(name == "orders" and next_run_us == 0 for _, name, _, next_run_us, *_ in lanes):
+            account.poll_orders.set()  # somebody set it due, and the hint was lost
         if account.is_paused or account.state != "armed" or not account.has_lease:
             return
-        for name, _, next_run_us, interval_s, batch_size in lanes:
+        for _, name, _, next_run_us, interval_s, batch_size in lanes:
             field = {"stock": QUANTITY, "prices": PRICE}.get(name)
             if field is not None and next_run_us <= now_us:
                 found = await self.audit.safety_net(
@@ -351,7 +459,8 @@ class Engine:
         """Partitions for the coming days, and rows that have served their time."""
         while True:
             now = self._clock.now()
-            before_us = microseconds(now) - TICKETS_KEPT_S * 1_000_000
+            now_us = microseconds(now)
+            before_us = now_us - TICKETS_KEPT_S * 1_000_000
             async with self._database.engine() as unit:
                 days: dict[str, object] = {"first": now.date() + timedelta(days=1), "days": 7}
                 await unit.run("keeping.prepare_event_days", days)
@@ -366,7 +475,20 @@ class Engine:
                 async with self._database.engine() as unit:
                     await unit.run("keeping.forget_tickets", key)
                     await unit.run("keeping.forget_attempts", key)
+                    await unit.run("keeping.forget_wishes", key)
+                    for name in ("lanes", "dirty", "looks", "wishes"):
+                        await unit.run(f"keeping.recall_{name}", key | {"now_us": now_us})
             await self._clock.sleep(TIDY_S)
+
+    async def _keep_statistics(self) -> None:
+        """What the planner knows of tables that grow, as with a first catalog or first orders."""
+        while True:
+            await self._clock.sleep(STATISTICS_S)
+            await self._refresh_statistics()
+
+    async def _refresh_statistics(self) -> None:
+        async with self._database.engine() as unit:
+            await unit.run("keeping.refresh_statistics")
 
     async def _keep_states(self) -> None:
         """Arm, disarm and pause act within a second; lost credentials are written down, once."""
@@ -401,17 +523,32 @@ class Engine:
             self.wakeups.add((account.account_id,))
 
 
+def is_paused(schedules: Iterable[Sequence[object]]) -> bool:
+    """Whether the owner lets an account's sending rest: name and pause of each of its lanes."""
+    return any(name in {"stock", "prices"} and rests for _, name, rests, *_ in schedules)
+
+
+def _keys(accounts: Iterable[ServedAccount]) -> dict[str, object]:
+    served = list(accounts)
+    return {
+        "merchants": [account.merchant_id for account in served],
+        "accounts": [account.account_id for account in served],
+    }
+
+
 async def _end(*tasks: asyncio.Task[None]) -> None:
     """Cancel tasks until they have ended.
 
     Once is not enough: before Python 3.12 a cancellation that meets the result of ``wait_for`` is
-    swallowed, and the connection pool waits that way.
+    swallowed, and the connection pool waits that way. Twice at once is too much: the second breaks
+    off the cancelling of a query, and with it the connection.
     """
     pending = set(tasks)
-    for _ in range(ENDS_MAX):
+    for times in range(ENDS_MAX):
         if not pending:
             return
         for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=0.2)
+            if times or not task.cancelling():
+                task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=END_S)
     log.error("engine tasks do not end", extra={"tasks": [task.get_name() for task in pending]})

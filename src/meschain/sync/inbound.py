@@ -48,6 +48,7 @@ class OrderPulls:
         self._deep_at_s = 0.0
         self._active_until_s = 0.0
         self._backoff_s = 0.0
+        self._covered_us: int | None = None  # nobody else moves the cursor under our lease
         self._takes = asyncio.Semaphore(TAKES_MAX)
         self._unclear: dict[str, None] = {}  # orders to be read whole, first come first served
         self.pulls = 0
@@ -59,6 +60,8 @@ class OrderPulls:
             if self._account.state in {"reconnect", "closed"}:
                 await self._clock.sleep(WITHOUT_CREDENTIALS_S)
                 continue
+            # Before, not after: who asks while this pull is under way may know of more than it saw.
+            self._account.poll_orders.clear()
             problem = await self.pull()
             if problem is None:
                 await self._read_unclear()
@@ -69,7 +72,10 @@ class OrderPulls:
         """Read everything that changed since the cursor; advance it when the end is reached."""
         account, limits = self._account, self._account.manifest.orders
         began = self._clock.now()
-        covered_us = await self._covered_us()
+        if self._covered_us is None:
+            self._covered_us = await self._stored_cursor_us()
+        # A clock that was set back since leaves the cursor ahead of it: nothing would be read.
+        covered_us = min(self._covered_us, microseconds(began))
         is_deep = self._clock.monotonic_s() >= self._deep_at_s
         begin = datetime.fromtimestamp(covered_us / 1_000_000, UTC)
         begin -= timedelta(seconds=limits.overlap_s)
@@ -89,17 +95,8 @@ class OrderPulls:
             begin = until
         if is_deep:
             self._deep_at_s = self._clock.monotonic_s() + DEEP_PULL_S
-        began_us = microseconds(began)
-        async with self._database.engine() as unit:
-            await unit.run(
-                "inbound.advance",
-                {
-                    "merchant": account.merchant_id,
-                    "account": account.account_id,
-                    "covered_us": began_us,
-                },
-            )
-        account.orders_fresh_us = max(account.orders_fresh_us, began_us)
+        self._covered_us = began_us = microseconds(began)
+        account.orders_fresh_us = began_us
         self.pulls += 1
         return None
 
@@ -124,7 +121,7 @@ class OrderPulls:
         return await self._read(OrderWindow(half, window.modified_to), known_before)
 
     async def _page(self, window: OrderWindow, token: str | None) -> OrderPage | Problem:
-        call = Call(Priority.CRITICAL, guard=self._account)
+        call = Call(Priority.CRITICAL, guard=self._account, is_repeated=True)
         try:
             return await self._account.channel.pull_orders(window, token, call)
         except LeaseExpired:
@@ -147,12 +144,23 @@ class OrderPulls:
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from failures  # only what stops all of them comes here
         if fresh:
-            self._active_until_s = self._clock.monotonic_s() + ACTIVE_S
+            self._stir()
             self.taken += len(fresh)
         for raw in page.broken:
             log.error("order row is unreadable", extra={"account": self._account.account_id})
             await self._alert("alert.order.unreadable", raw[:200].decode("utf-8", "replace"))
         return len(fresh)
+
+    def _stir(self) -> None:
+        """Orders come: from now on the faster pace, also where the slow pause has begun already.
+
+        Or else a webhook that gets lost at the beginning of a busy hour is noticed late.
+        """
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._active_until_s:
+            pace_s = self._account.manifest.orders.poll_interval_s_min
+            asyncio.get_running_loop().call_later(pace_s, self._account.poll_orders.set)
+        self._active_until_s = now_s + ACTIVE_S
 
     async def _take_versions(self, versions: list[OrderObservation], detected_by: str) -> None:
         number = versions[0].external_id
@@ -178,7 +186,7 @@ class OrderPulls:
     async def _read_unclear(self) -> None:
         """Read orders whole whose packages, seen one by one, may count the same goods twice."""
         for number in list(self._unclear)[:UNCLEAR_READS_MAX]:
-            call = Call(Priority.NORMAL, guard=self._account)
+            call = Call(Priority.NORMAL, guard=self._account, is_repeated=True)
             try:
                 page = await self._account.channel.pull_order(number, call)
             except (LeaseExpired, TransportLost):
@@ -189,14 +197,13 @@ class OrderPulls:
                 await self._intake.take(order, detected_by="poll", now=self._clock.now())
             self._unclear.pop(number, None)
 
-    async def _covered_us(self) -> int:
-        async with self._database.engine() as unit:
-            row = await unit.row(
-                "inbound.cursor",
-                {"merchant": self._account.merchant_id, "account": self._account.account_id},
-            )
-        assert row is not None, "every account is added with its order cursor"
-        return int(row[0])
+    async def _stored_cursor_us(self) -> int:
+        rows = await self._database.engine_rows(
+            "inbound.cursor",
+            {"merchant": self._account.merchant_id, "account": self._account.account_id},
+        )
+        assert rows, "every account is added with its order cursor"
+        return int(rows[0][0])
 
     async def _pause(self, problem: Problem | None) -> None:
         limits = self._account.manifest.orders
@@ -210,7 +217,6 @@ class OrderPulls:
             if isinstance(problem, Throttled):
                 self._account.pacer.throttled(PULL, problem)
                 pause_s = max(pause_s, problem.retry_after_s or 0.0)
-        self._account.poll_orders.clear()
         try:
             async with asyncio.timeout(pause_s):
                 await self._account.poll_orders.wait()
@@ -221,20 +227,20 @@ class OrderPulls:
         if isinstance(problem, Unauthorized):
             self._account.state = "reconnect"
         now_us = microseconds(self._clock.now())
-        async with self._database.engine() as unit:
-            await unit.run(
-                "inbound.lane_ran",
-                {
-                    "merchant": self._account.merchant_id,
-                    "account": self._account.account_id,
-                    "name": "orders",
-                    "now_us": now_us,
-                    "next_run_us": now_us
-                    + int(self._account.manifest.orders.poll_interval_s * 1_000_000),
-                    "error": describe(problem),
-                    "net_found": 0,
-                },
-            )
+        await self._database.engine_rows(
+            "inbound.lane_ran",
+            {
+                "merchant": self._account.merchant_id,
+                "account": self._account.account_id,
+                "name": "orders",
+                "now_us": now_us,
+                "next_run_us": now_us
+                + int(self._account.manifest.orders.poll_interval_s * 1_000_000),
+                "error": describe(problem),
+                "net_found": 0,
+                "covered_us": (self._covered_us or 0) if problem is None else 0,
+            },
+        )
 
     async def _alert(self, kind: str, subject: str) -> None:
         async with self._database.engine() as unit:

@@ -68,23 +68,23 @@ class Intake:
         seal = self._keys.vault.seal
         person = seal(self._merchant_id, key_number, PERSON, _person_document(order))
         raw = seal(self._merchant_id, key_number, RAW, order.raw)
-        async with self._database.merchant(self._merchant_id) as unit:
-            row = await unit.row(
-                "order.take",
-                {
-                    "merchant": self._merchant_id,
-                    "account": self._account_id,
-                    "order": order_document(order, actor=self._actor, detected_by=detected_by),
-                    "person": person,
-                    "raw": raw,
-                    "key_number": key_number,
-                    "now": now,
-                    "now_us": microseconds(now),
-                },
-            )
-            assert row is not None
-            order_id, outcome, accounts, backorder, is_unclear = row
-            unit.wake(accounts)
+        row = await self._database.at_once(
+            self._merchant_id,
+            "order.take",
+            {
+                "merchant": self._merchant_id,
+                "account": self._account_id,
+                "order": order_document(order, actor=self._actor, detected_by=detected_by),
+                "person": person,
+                "raw": raw,
+                "key_number": key_number,
+                "now": now,
+                "now_us": microseconds(now),
+            },
+        )
+        assert row is not None
+        order_id, outcome, accounts, backorder, is_unclear = row
+        self._database.wake(self._merchant_id, accounts)
         for package in order.packages:
             self._remember(order.external_id, package)
         return Taken(order_id, outcome, backorder, is_unclear)

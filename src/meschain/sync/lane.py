@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
 from meschain.channel.clock import microseconds
@@ -38,9 +39,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PUSH: Final = "push_offers"  # the operation name that every manifest gives its offer push
-REQUESTS_MAX: Final = 4  # of one lane under way at once; never two for the same listing
-CLAIM_ROWS_MAX: Final = 8_000  # in one claim over all lanes, so that acknowledging keeps up
+REQUESTS_MAX: Final = 8  # of one lane under way at once; never two for the same listing
+CLAIM_ROWS_MAX: Final = 4_000  # in one claim over all lanes, so that acknowledging keeps up
 CLAIM_ROWS_MIN: Final = 100  # a lane may claim at once, however many are awake
+CLAIM_S_AIM: Final = 0.030  # a claim of full lanes takes so long: the next sale waits for its end
+CLAIM_ROWS_SURE: Final = 1_000  # at once whatever it takes: of fewer rows the time says little
 SPACING_MARGIN: Final = 1.1  # requests that follow each other this much slower never fill a quota
 ORDER_FRESH_S: Final = 60.0  # a quantity rises only when orders are known up to so long ago
 SKEW_US: Final = 2_000_000  # how far the channel's clock and ours may disagree
@@ -49,6 +52,7 @@ LINGER_FACTOR: Final = 4.0  # of what the last set took: a quarter of the time i
 SEND_BY_US: Final = 20_000_000  # a claimed row that is not on its way by then is not sent
 BACKOFF_S_MAX: Final = 60.0
 FIRST_LOOK_S: Final = 3.0  # after an unknown outcome; later looks follow ever more slowly
+REFUSALS_MAX: Final = 64  # requests in a row refused as a whole, then no single item is to blame
 _ALTERNATE: Final = 4  # every so many claims the quantities that rise go before the prices
 _NEVER: Final = 2**62
 
@@ -141,7 +145,9 @@ class OfferLanes:
         self._later: dict[int, asyncio.TimerHandle] = {}  # account → its next wake-up by time
         self._first = 0  # the account that is first in turn, where one claim cannot serve all
         self._sent_s: dict[int, float] = {}  # account → when its last request began
-        self._full: set[int] = set()  # lanes that had all the rows of their last claim, or nearly
+        # Lanes that had all the rows of their last claim, or nearly; and how many these were.
+        self._full: dict[int, int] = {}
+        self._rows_max = CLAIM_ROWS_MAX  # of full lanes in one claim, as measured
         self._active: set[int] = set()  # tickets whose request is on its way or being stored
         self.claimed_rows = 0  # for benchmarks and tests
 
@@ -155,7 +161,7 @@ class OfferLanes:
     def dismiss(self, account_id: int) -> None:
         """Stop claiming for an account; what is under way ends by itself."""
         self._accounts.pop(account_id, None)
-        self._full.discard(account_id)
+        self._full.pop(account_id, None)
         self._sent_s.pop(account_id, None)
 
     # — loops —
@@ -176,7 +182,8 @@ class OfferLanes:
             if awake:
                 began_s = loop.time()
                 await self._claim(awake)
-                await self._linger(loop.time() - began_s)
+                if not self._has_room_for_more():
+                    await self._linger(loop.time() - began_s)
 
     async def run_answers(self) -> None:
         """Store what requests and tickets came to until cancelled, then what is left."""
@@ -190,6 +197,13 @@ class OfferLanes:
                 await self._linger(loop.time() - began_s)
         finally:
             await asyncio.shield(self._store_answers())
+
+    def _has_room_for_more(self) -> bool:
+        """Whether a lane that is full may send on: then patience would only leave it idle."""
+        return any(
+            self._accounts[account_id].sending < self._settings.requests_max - 1
+            for account_id in self._full
+        )
 
     async def _linger(self, took_s: float) -> None:
         """Under load a little patience makes larger sets; after a rest nothing waits for it."""
@@ -239,15 +253,14 @@ class OfferLanes:
         accounts = [a for a in self._accounts.values() if self._may_claim(a)]
         if not accounts:
             return set()
-        async with self._database.engine() as unit:
-            rows = await unit.rows(
-                "offer.dirty_accounts",
-                {
-                    "merchants": [a.merchant_id for a in accounts],
-                    "accounts": [a.account_id for a in accounts],
-                    "now_us": self._now_us(),
-                },
-            )
+        rows = await self._database.lane_rows(
+            "offer.dirty_accounts",
+            {
+                "merchants": [a.merchant_id for a in accounts],
+                "accounts": [a.account_id for a in accounts],
+                "now_us": self._now_us(),
+            },
+        )
         return {account_id for _, account_id in rows}
 
     def _may_claim(self, account: ServedAccount) -> bool:
@@ -284,7 +297,7 @@ class OfferLanes:
         Most lanes have a row or two: they all go at once. Full ones are served in turn.
         """
         lanes: list[tuple[ServedAccount, int, int, int]] = []
-        left = CLAIM_ROWS_MAX
+        left = self._rows_max
         share = max(CLAIM_ROWS_MIN, CLAIM_ROWS_MAX // max(1, len(self._accounts)))
         first: int | None = None  # whom this claim has no rows left for
         for account_id in sorted(awake, key=lambda each: (each < self._first, each)):
@@ -301,8 +314,9 @@ class OfferLanes:
                 continue
             offers = account.manifest.offers
             batch = min(offers.batch_max, self._settings.batch_max or offers.batch_max)
-            rows = min(left if is_full else share, urgent * batch)
-            left -= rows if is_full else 0
+            # Never less than a request holds: it costs the same quota, however little it carries.
+            rows = min(max(left, batch) if is_full else share, urgent * batch)
+            left -= min(rows, self._full[account_id]) if is_full else 0
             lanes.append((account, rows, min(rows, bulk * batch), batch))
         self._first = first or 0
         return lanes
@@ -312,9 +326,13 @@ class OfferLanes:
         if not lanes:
             return 0
         now_us = self._now_us()
-        async with self._database.engine() as unit:
-            rows_ = await unit.rows("offer.claim", self._claim_params(lanes, now_us))
-        items = [ClaimedItem._make(row) for row in rows_]
+        began_s = self._clock.monotonic_s()
+        rows_ = await self._database.lane_rows("offer.claim", self._claim_params(lanes, now_us))
+        items = list(starmap(ClaimedItem, rows_))
+        if len(items) >= CLAIM_ROWS_SURE:
+            took_s = max(0.001, self._clock.monotonic_s() - began_s)
+            fitting = int(len(items) * CLAIM_S_AIM / took_s)
+            self._rows_max = min(CLAIM_ROWS_MAX, max(CLAIM_ROWS_SURE, fitting))
         counts: dict[int, int] = {}
         for request in by_ticket(items):
             account = self._accounts.get(request[0].account_id)
@@ -329,10 +347,10 @@ class OfferLanes:
                 account.held_us = None
                 account.held_bulk_us = account.held_bulk_us if bulk <= 0 else None
             if got * 2 >= rows:  # a full claim: there is probably more (two fields a listing)
-                self._full.add(account.account_id)
+                self._full[account.account_id] = 2 * got
                 self._wakeups.add((account.account_id,))
             else:
-                self._full.discard(account.account_id)
+                self._full.pop(account.account_id, None)
         self.claimed_rows += len(items)
         return len(items)
 
@@ -381,8 +399,10 @@ class OfferLanes:
     ) -> None:
         """Send one request; ``held_us``: since when the pacer has held it back, if it has."""
         guard = _SendBy(account, self._clock.monotonic_s() + SEND_BY_US / 1_000_000)
-        call = Call(Priority.CRITICAL if is_urgent else Priority.NORMAL, guard=guard)
-        listings = {item.push_key: item.listing_id for item in request}
+        # What is urgent and hangs is unknown soon, and told again: buyers do not wait.
+        call = Call(
+            Priority.CRITICAL if is_urgent else Priority.NORMAL, guard=guard, is_repeated=is_urgent
+        )
         ticket_id = request[0].ticket_id
         offset_us = self._now_us() - int(self._clock.monotonic_s() * 1_000_000)
         outcome: Outcome | ItemOutcomes
@@ -402,6 +422,26 @@ class OfferLanes:
         finally:
             account.sending -= 1
             self._wakeups.add((account.account_id,))
+        try:
+            self._answered(account, request, call, outcome, offset_us, held_us)
+        except Exception as defect:
+            # Another edge: an answer that we cannot make sense of must not hold its listings for
+            # ever. What came of them is unknown.
+            log.exception("answer not understood", extra={"account": account.account_id})
+            self.end(Ending(account, ticket_id, TicketVerdict(Verdict.UNKNOWN, words=repr(defect))))
+
+    def _answered(
+        self,
+        account: ServedAccount,
+        request: list[ClaimedItem],
+        call: Call,
+        outcome: Outcome | ItemOutcomes,
+        offset_us: int,
+        held_us: int | None,
+    ) -> None:
+        """What came of a request; ``offset_us``: from monotonic time to the clock's."""
+        listings = {item.push_key: item.listing_id for item in request}
+        ticket_id = request[0].ticket_id
         self._after_send(account, outcome)
 
         def stamp(at_s: float | None) -> int:
@@ -421,6 +461,7 @@ class OfferLanes:
         else:
             if judged.verdict is Verdict.DONE:
                 self._measure(account, request, handed_us, released_us, answered_us)
+            doubt_halves(account, judged)
             ending = Ending(account, ticket_id, judged)
             ending.sinces_us = tuple(item.since_us for item in request if item.urgency == 0)
             ending.handed_us, ending.released_us = handed_us, released_us
@@ -443,10 +484,13 @@ class OfferLanes:
     ) -> None:
         """Hub time: commit → handed to the pacer, plus released by it → accepted."""
         health = account.health
-        for item in request:
-            handed = max(handed_us, item.since_us)
-            health.pacing_us.append(max(0, released_us - handed))
-            health.hub_us.append(handed - item.since_us + answered_us - released_us)
+        sent_us = answered_us - released_us
+        sinces = [item.since_us for item in request]
+        handed = [max(handed_us, since_us) for since_us in sinces]
+        health.pacing_us.extend([max(0, released_us - at_us) for at_us in handed])
+        health.hub_us.extend(
+            [at_us - since_us + sent_us for at_us, since_us in zip(handed, sinces, strict=True)]
+        )
 
     def _after_send(self, account: ServedAccount, outcome: Outcome | ItemOutcomes) -> None:
         health = account.health
@@ -486,6 +530,7 @@ class OfferLanes:
 
     def end(self, ending: Ending) -> None:
         """A polled ticket has come to its end."""
+        doubt_halves(ending.account, ending.judged)
         self._schedule_look(ending)
         self._ended.append(ending)
         self._answers.set()
@@ -503,11 +548,10 @@ class OfferLanes:
             ended, self._ended = self._ended, []
             rows: list[tuple[Any, ...]] = []
             try:
-                async with self._database.engine() as unit:
-                    if accepted:
-                        await unit.run("offer.accept", _accept_params(accepted))
-                    if ended:
-                        rows = await unit.rows("offer.end", self._end_params(ended))
+                if accepted:
+                    await self._database.lane_rows("offer.accept", _accept_params(accepted))
+                if ended:
+                    rows = await self._database.lane_rows("offer.end", self._end_params(ended))
             except BaseException:
                 # The database is away: both statements are safe to repeat, so nothing is lost.
                 self._accepted = accepted + self._accepted
@@ -590,6 +634,16 @@ class OfferLanes:
             self._wakeups.add((account.account_id,))
 
         self._later[account.account_id] = loop.call_at(at_s, wake)
+
+
+def doubt_halves(account: ServedAccount, judged: TicketVerdict) -> None:
+    """Where nothing at all is taken, halves only cost quota: then the refusal is everybody's."""
+    if judged.verdict is Verdict.DONE:
+        account.refusals = 0
+    elif judged.verdict is Verdict.HALVES:
+        account.refusals += 1
+        if account.refusals > REFUSALS_MAX:
+            judged.verdict = Verdict.REFUSED
 
 
 def _spacing_s(account: ServedAccount) -> float:

@@ -10,6 +10,7 @@ from typing import Final
 import psycopg
 
 CHANNEL: Final = "meschain_wake"
+ASK_CHANNEL: Final = "meschain_ask"  # from a command: run the lanes of these accounts now
 GATHER_S: Final = 0.005
 _PAYLOAD_ACCOUNTS_MAX: Final = 700  # a payload holds less than 8,000 bytes
 
@@ -17,10 +18,18 @@ _PAYLOAD_ACCOUNTS_MAX: Final = 700  # a payload holds less than 8,000 bytes
 class Notifier:
     """Tells other processes which accounts were touched, and hears what they tell."""
 
-    def __init__(self, conninfo: str, heard: Callable[[Iterable[int]], None]) -> None:
-        """``heard`` receives the accounts that another process (or this one) has touched."""
+    def __init__(
+        self,
+        conninfo: str,
+        heard: Callable[[Iterable[int]], None],
+        asked: Callable[[Iterable[int]], None],
+    ) -> None:
+        """``heard`` receives the accounts that another process (or this one) has touched.
+
+        ``asked``: those whose lanes a command wants to run now.
+        """
         self._conninfo = conninfo
-        self._heard = heard
+        self._hears = {CHANNEL: heard, ASK_CHANNEL: asked}
         self._pending: set[int] = set()
         self._event = asyncio.Event()
 
@@ -45,10 +54,12 @@ class Notifier:
     async def run_listen(self) -> None:
         """Hear until cancelled."""
         async with await self._connect() as connection:
-            await connection.execute(f"LISTEN {CHANNEL}")
+            for channel in self._hears:
+                await connection.execute(f"LISTEN {channel}")
             async with contextlib.aclosing(connection.notifies()) as notifies:
                 async for notify in notifies:
-                    self._heard(int(account) for account in notify.payload.split(","))
+                    accounts = [int(account) for account in notify.payload.split(",")]
+                    self._hears[notify.channel](accounts)
 
     async def _connect(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
         return await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)

@@ -11,7 +11,7 @@ from meschain.channel.clock import microseconds
 from meschain.sync.account import Lease, ServedAccount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from meschain.channel.clock import Clock
     from meschain.store.unit_of_work import Database
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LEASE_S: Final = 8.0
 RENEW_S: Final = 2.0
 MARGIN_S: Final = 1.0  # we stop speaking so long before others may begin
-CLAIM_MAX: Final = 200
+CLAIM_MAX: Final = 50  # accounts in one claim; the next follows at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,10 @@ class Ownership:
         self._clock = clock
         self._owner = owner
 
-    async def claim(self, limit: int = CLAIM_MAX) -> list[Claimed]:
-        """Take over accounts that nobody holds, each under a new epoch."""
+    async def claim(
+        self, limit: int = CLAIM_MAX, *, only: Collection[int] | None = None
+    ) -> list[Claimed]:
+        """Take over accounts (of ``only``) that nobody holds, each under a new epoch."""
         now_s, now_us = self._clock.monotonic_s(), microseconds(self._clock.now())
         async with self._database.engine() as unit:
             rows = await unit.rows(
@@ -52,6 +54,7 @@ class Ownership:
                     "now_us": now_us,
                     "lease_until_us": now_us + int(LEASE_S * 1_000_000),
                     "limit": limit,
+                    "only": None if only is None else sorted(only),
                 },
             )
         return [
@@ -64,8 +67,12 @@ class Ownership:
             for merchant_id, account_id, epoch, pacer in rows
         ]
 
-    async def renew(self, accounts: Iterable[ServedAccount]) -> set[int]:
-        """Renew all leases that still stand; returns the accounts that are ours no longer."""
+    async def renew(self, accounts: Iterable[ServedAccount], *, final: bool = False) -> set[int]:
+        """Renew all leases that still stand; returns the accounts that are ours no longer.
+
+        ``final``: for the last time, nothing will be sent any more. The next owner then need not
+        reckon with calls that nobody has written down.
+        """
         mine = list(accounts)
         if not mine:
             return set()
@@ -79,7 +86,9 @@ class Ownership:
                     "merchants": [a.merchant_id for a in mine],
                     "accounts": [a.account_id for a in mine],
                     "epochs": [a.lease.epoch for a in mine],
-                    "pacers": [msgspec.json.encode(a.pacer.snapshot()).decode() for a in mine],
+                    "pacers": [
+                        msgspec.json.encode(a.pacer.snapshot(final=final)).decode() for a in mine
+                    ],
                 },
             )
         kept = {account_id for _, account_id in rows}

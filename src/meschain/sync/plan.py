@@ -34,6 +34,7 @@ class Verdict(IntEnum):
     UNKNOWN = 2
     AGAIN = 3
     ARRIVED = 4  # unknown, with evidence that it arrived: look before anything else
+    HALVES = 5  # refused with all others of its request: told again in halves
 
 
 class ClaimedItem(NamedTuple):
@@ -118,6 +119,12 @@ def judge_items(listings: Mapping[str, int], outcomes: Mapping[str, ItemOutcome]
     return judged
 
 
+def judge_refusal(listings: Mapping[str, int], refusal: Refused) -> TicketVerdict:
+    """A request refused as a whole: which item is to blame is found by telling them in halves."""
+    verdict = Verdict.HALVES if len(listings) > 1 else Verdict.REFUSED
+    return TicketVerdict(verdict, refusal.code, refusal.text, refusal.advice)
+
+
 def judge_request(
     listings: Mapping[str, int], outcome: Outcome | ItemOutcomes
 ) -> TicketVerdict | None:
@@ -130,7 +137,7 @@ def judge_request(
         case Done():
             return TicketVerdict(Verdict.DONE)
         case Refused():
-            return TicketVerdict(Verdict.REFUSED, outcome.code, outcome.text, outcome.advice)
+            return judge_refusal(listings, outcome)
         case Unknown(evidence="duplicate"):
             return TicketVerdict(Verdict.ARRIVED, "duplicate", outcome.text)
         case Unknown():

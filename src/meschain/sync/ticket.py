@@ -12,8 +12,9 @@ from meschain.channel.clock import microseconds
 from meschain.channel.contract import Call, LeaseExpired, Priority, TicketEnded, TicketOpen
 from meschain.channel.http import TransportLost
 from meschain.channel.outcome import NotSent, Refused, Throttled, Unauthorized, Unknown
+from meschain.channel.patience import Patience
 from meschain.sync.lane import Ending, OpenTicket
-from meschain.sync.plan import TicketVerdict, Verdict, judge_items
+from meschain.sync.plan import TicketVerdict, Verdict, judge_items, judge_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 POLL: Final = "poll_ticket"
 WITHOUT_LEASE_S: Final = 1.0  # a ticket of an account whose lease has run out is tried so often
+STUCK_S_MIN: Final = 10.0  # however fast its like, a ticket is not given up before
+STUCK_S_FIRST: Final = 60.0  # nor before, while no ticket of the account has ended
+_AFTER_S: Final = 0.1
 POLLS_MAX: Final = 32  # under way at once in this process
 
 
@@ -39,6 +43,7 @@ class TicketPolls:
         self._order = itertools.count()
         self._added = asyncio.Event()
         self._polls: set[asyncio.Task[None]] = set()
+        self._patience: dict[int, Patience] = {}  # account → how long its tickets usually take
         self.open = 0
 
     def add(self, ticket: OpenTicket) -> None:
@@ -52,7 +57,7 @@ class TicketPolls:
             now_s = self._clock.monotonic_s()
             while self._due and self._due[0][0] <= now_s and len(self._polls) < POLLS_MAX:
                 _, _, ticket = heapq.heappop(self._due)
-                task = asyncio.create_task(self._poll(ticket))
+                task = asyncio.create_task(self._step(ticket))
                 self._polls.add(task)
                 task.add_done_callback(self._finished)
             wait_s = 1.0
@@ -78,10 +83,23 @@ class TicketPolls:
 
     def _schedule(self, ticket: OpenTicket, *, at_least_s: float = 0.0) -> None:
         waits = ticket.account.manifest.offers.ticket_poll_s
-        wait_s = max(at_least_s, waits[min(ticket.polls, len(waits) - 1)])
+        wait_s = waits[min(ticket.polls, len(waits) - 1)]
+        left_s = ticket.accepted_s + self._patience_for(ticket).limit_s - self._clock.monotonic_s()
+        if left_s > 0:  # a last look when patience ends, not at the next slow poll after it
+            wait_s = min(wait_s, left_s + _AFTER_S)
+        wait_s = max(at_least_s, wait_s)
         entry = (self._clock.monotonic_s() + wait_s, next(self._order), ticket)
         heapq.heappush(self._due, entry)
         self._added.set()
+
+    async def _step(self, ticket: OpenTicket) -> None:
+        try:
+            await self._poll(ticket)
+        except Exception:
+            # A process edge: a defect must not lose the ticket, whose listings would then wait for
+            # it for ever.
+            log.exception("ticket poll failed", extra={"account": ticket.account.account_id})
+            self._schedule(ticket, at_least_s=WITHOUT_LEASE_S)
 
     async def _poll(self, ticket: OpenTicket) -> None:
         account = ticket.account
@@ -91,7 +109,7 @@ class TicketPolls:
         if not account.has_lease or account.state == "reconnect":
             self._schedule(ticket, at_least_s=WITHOUT_LEASE_S)  # renewed late, or taken over soon
             return
-        call = Call(Priority.NORMAL, guard=account)
+        call = Call(Priority.NORMAL, guard=account, is_repeated=True)
         answer: TicketOpen | TicketEnded | Problem
         try:
             answer = await account.channel.poll_ticket(ticket.reference, call)
@@ -101,8 +119,7 @@ class TicketPolls:
         except TransportLost as lost:
             answer = NotSent(lost.detail)
         except Exception as defect:
-            # A process edge: a defect in one marketplace's folder must not lose the ticket, whose
-            # listings would then wait for it for ever.
+            # Another edge: one marketplace's folder. In the end its ticket is stuck, and looked at.
             log.exception("connector failed", extra={"account": account.account_id})
             answer = NotSent(repr(defect))
         ticket.polls += 1
@@ -115,18 +132,28 @@ class TicketPolls:
         ending.sinces_us = ticket.sinces_us
         self._on_end(ending)
 
+    def _patience_for(self, ticket: OpenTicket) -> Patience:
+        """How long a ticket of this account is worth waiting for."""
+        most_s = ticket.account.manifest.offers.ticket_stuck_s
+        return self._patience.setdefault(
+            ticket.account.account_id,
+            Patience(most_s, least_s=STUCK_S_MIN, first_s=STUCK_S_FIRST),
+        )
+
     def _judge(
         self, ticket: OpenTicket, answer: TicketOpen | TicketEnded | Problem
     ) -> TicketVerdict | None:
         """The verdict, or None when the ticket goes on being polled."""
         age_s = self._clock.monotonic_s() - ticket.accepted_s
         offers = ticket.account.manifest.offers
+        patience = self._patience_for(ticket)
         match answer:
             case TicketEnded():
+                patience.answered(age_s)
                 return judge_items(ticket.listings, answer.items)
             case Refused(code="REJECT"):
                 # The ticket as a whole was refused: nothing of it was applied.
-                return TicketVerdict(Verdict.REFUSED, answer.code, answer.text, answer.advice)
+                return judge_refusal(ticket.listings, answer)
             case Unknown(evidence="expired"):
                 return TicketVerdict(Verdict.UNKNOWN, "expired", answer.text)
             case Throttled():
@@ -137,8 +164,10 @@ class TicketPolls:
                 ticket.account.health.last_error = answer.text
             case _:
                 pass
-        limit_s = min(offers.ticket_stuck_s, offers.ticket_retention_s)
-        if age_s > limit_s:
+        # A ticket that takes much longer than its like may never be applied, and its shelf may show
+        # what is sold. Looked at in vain, the next ones are given more time.
+        if age_s > min(patience.limit_s, offers.ticket_retention_s):
+            patience.waited_in_vain()
             log.warning(
                 "ticket is stuck",
                 extra={"account": ticket.account.account_id, "ticket": ticket.ticket_id},

@@ -220,8 +220,10 @@ class Webhooks:
                     await self._forget()
                 await self._clock.sleep(POLL_S)
         finally:
-            for task in self._under_way.values():
+            under_way = list(self._under_way.values())
+            for task in under_way:
                 task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
 
     async def run_checks(self) -> None:
         """Keep the registrations of served accounts alive, until cancelled."""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from meschain.sync.listing.storefront import Storefront
 
 _TICKETS_MAX: Final = 200
-_LOOKS_MAX: Final = 1_000  # listings looked for in one round
+_LOOKS_MAX: Final = 1_000  # listings looked for in one round, key by key
+_SWEPT_MAX: Final = 50_000  # the same where a sweep meets them all anyway
 _UNANSWERED: Final = 1  # ticket.state
 
 
@@ -27,8 +28,8 @@ class AdvanceReport:
     """What became of publications in this round.
 
     ``states``: listings by the state they came into. ``again``: not found on the channel, so they
-    are drafts once more. ``open``: tickets and pending listings that another round should look at.
-    A ``problem`` ended the round early.
+    are drafts once more. ``open``: listings that still wait for the marketplace, whatever ended the
+    round. A ``problem`` ended it early.
     """
 
     states: Counter[str] = field(default_factory=Counter)
@@ -58,13 +59,12 @@ async def advance_publications(storefront: Storefront) -> AdvanceReport:
         )
     assert ground is not None
     round_ = _Round(storefront, report, ground[0])
-    for ticket in [_Ticket(*row) for row in rows]:
-        await round_.advance(ticket)
-        if report.problem is not None:
-            return report
-    await round_.look(None, dict(orphans))
-    if report.problem is None:
-        await round_.approve()
+    await round_.go([_Ticket(*row) for row in rows], dict(orphans))
+    # Counted, not summed up on the way: a round looks at a bounded part, and may end early.
+    async with storefront.database.merchant(storefront.merchant_id) as unit:
+        counted = await unit.row("listing.count_open", storefront.key)
+    assert counted is not None
+    report.open = counted[0]
     return report
 
 
@@ -74,13 +74,21 @@ class _Round:
     report: AdvanceReport
     currency: str
 
+    async def go(self, tickets: Sequence[_Ticket], orphans: Mapping[str, int]) -> None:
+        """Until the end, or until the marketplace does not answer."""
+        for ticket in tickets:
+            await self.advance(ticket)
+            if self.report.problem is not None:
+                return
+        await self.look(None, orphans)
+        if self.report.problem is None:
+            await self.approve()
+
     async def advance(self, ticket: _Ticket) -> None:
         """Poll a ticket, or look for what an unanswered request may have made."""
         now_us = int(str(self.storefront.at["now_us"]))
         if ticket.state == _UNANSWERED:
-            if ticket.send_by_us > now_us:
-                self.report.open += 1
-            else:
+            if ticket.send_by_us <= now_us:
                 await self.look(ticket.ticket_id, await self._keys(ticket))
             return
         reply = await spoken(
@@ -94,8 +102,6 @@ class _Round:
                 keys = await self._keys(ticket)
                 await answer(self.storefront, ticket.ticket_id, keys, items)
                 self._count(items, keys)
-                if any(key not in items or isinstance(items[key], Unknown) for key in keys):
-                    self.report.open += 1
             case Refused(code="REJECT"):
                 # The request as a whole was refused: nothing of it was applied.
                 keys = await self._keys(ticket)
@@ -107,7 +113,7 @@ class _Round:
             case TicketOpen() if is_stuck:
                 await self.look(ticket.ticket_id, await self._keys(ticket))
             case TicketOpen():
-                self.report.open += 1
+                pass
             case _:
                 self.report.problem = reply
 
@@ -170,7 +176,12 @@ class _Round:
         limits = storefront.manifest
         by_key = -(-len(keys) // limits.offers.observe_batch_max)
         by_page = -(-int(counted[0]) // limits.catalog.page_size_max) + 1
-        seen = await (self._sweep(keys) if by_page <= by_key else storefront.observe(sorted(keys)))
+        is_swept = by_page <= by_key
+        if is_swept and len(rows) == _LOOKS_MAX:
+            async with storefront.database.merchant(storefront.merchant_id) as unit:
+                rows = await unit.rows("listing.pending", storefront.key | {"limit": _SWEPT_MAX})
+            keys = dict(rows)
+        seen = await (self._sweep(keys) if is_swept else storefront.observe(sorted(keys)))
         if not isinstance(seen, dict):
             self.report.problem = seen
             return
@@ -179,13 +190,9 @@ class _Round:
             async with storefront.database.merchant(storefront.merchant_id) as unit:
                 moves = await storefront.record(unit, part, self.currency)
             self.report.states.update(after for before, after in moves.values() if before != after)
-            self.report.open += sum(after == "pending" for _, after in moves.values())
-        if len(keys) == _LOOKS_MAX:
-            self.report.open += 1  # there may be more than one round looks for
         absent = sorted(set(keys.values()) - {listing for listing, _ in found})
         async with storefront.database.merchant(storefront.merchant_id) as unit:
             await unit.run("listing.looked", storefront.at | {"listings": absent})
-        self.report.open += len(absent)
 
     async def _sweep(self, keys: Mapping[str, int]) -> dict[str, ObservedOffer] | Problem:
         """Pages until all keys were met, or to the end."""
