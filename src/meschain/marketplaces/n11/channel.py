@@ -241,7 +241,8 @@ class N11Channel:
 
         ``Refused("REJECT")`` ends the ticket as a whole: nothing of it was applied. Any other
         refusal is of this question, and a question about a task we hold a number of can only
-        be refused because N11 has forgotten the task: ``Unknown("expired")``.
+        be refused because N11 has forgotten the task: ``Unknown("expired")``. So has it where the
+        answer gives no status.
         """
         items: list[wire.TaskItem] = []
         for number in range(_PAGES_MAX):
@@ -255,7 +256,9 @@ class N11Channel:
             if isinstance(task, Problem):
                 return task
             rows = (task.skus.content if task.skus else None) or []
-            match task.status.upper():
+            match mapping.text(task.status).upper():
+                case "":
+                    return Unknown("expired")
                 case "IN_QUEUE":
                     return TicketOpen()
                 case "REJECT":

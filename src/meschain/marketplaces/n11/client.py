@@ -38,7 +38,8 @@ _REDIRECT: Final = 300
 _BAD_REQUEST: Final = 400
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
-_TOO_MANY: Final = 429
+_TOO_MANY: Final = 429  # never seen
+_CALL_LIMIT: Final = "maxCallLimit.reached"  # of SOAP, by the manual of 2020
 _SERVER_ERROR: Final = 500
 
 _SHIPMENT_PACKAGES: Final = "pull_orders"
@@ -177,9 +178,9 @@ def _acknowledgement(body: bytes) -> wire.TaskAcknowledgement:
 
 
 def _task_details(body: bytes) -> wire.TaskDetails:
-    """A task with one of the three statuses that exist."""
+    """A task with one of the three statuses that exist, or with none: N11 says nothing of it."""
     task = _TASK_DETAILS.decode(body)
-    if task.status.upper() not in ("IN_QUEUE", "PROCESSED", "REJECT"):
+    if str(task.status or "").upper() not in ("IN_QUEUE", "PROCESSED", "REJECT", ""):
         raise msgspec.ValidationError(f"task status {task.status}")
     return task
 
@@ -220,11 +221,11 @@ def _problem(operation: str, reply: HttpReply, detail: str) -> Problem:
     plain = reply.body[:_RAW_BYTES_MAX].decode("utf-8", errors="replace").strip()
     is_html = plain.startswith("<")
     text = failure_text(failure) if failure else detail if is_html else plain or detail
-    if reply.status == _TOO_MANY:
-        return Throttled(_retry_after_s(reply))
     if _is_unauthorized(operation, reply.status, failure, plain, is_html=is_html):
         return Unauthorized(text)
     code = failure_code(failure) if failure else ""
+    if reply.status == _TOO_MANY or code == _CALL_LIMIT:
+        return Throttled(_retry_after_s(reply))
     named = _named_problem(code, text, plain) if failure else None
     if named is not None:
         return named

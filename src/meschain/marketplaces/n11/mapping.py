@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -85,6 +85,7 @@ _COMPANY_INVOICE: Final = "2"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_MS_MAX: Final = 10**13  # the year 2286: later is no date but damage
 _AMOUNT_DIGITS_MAX: Final = 12
+_UNIT_AMOUNT: Final = Decimal("0.000001")  # as fine as unit amounts are kept
 
 
 class Unreadable(ValueError):
@@ -333,6 +334,7 @@ _PACKAGE_FIELDS: Final = wire.field_names(wire.ShipmentPackage) | wire.PACKAGE_F
 _ADDRESS_FIELDS: Final = wire.field_names(wire.OrderAddress)
 _LINE_FIELDS: Final = wire.field_names(wire.OrderLine)
 _LINE_FIELDS_KNOWN: Final = _LINE_FIELDS | wire.LINE_FIELDS_UNREAD
+_LINE_FIELDS_HIDDEN: Final = _LINE_FIELDS - wire.LINE_FIELDS_SHOWN
 _HISTORY_FIELDS: Final = wire.field_names(wire.PackageHistory) | {"status"}
 
 
@@ -363,10 +365,11 @@ def package_row(raw: bytes, states: Mapping[str, str]) -> PackageRow:
         _line(line, extra) for line, extra in zip(row.lines or (), line_fields, strict=True)
     )
     state_raw = text(row.shipment_package_status)
-    state = states.get(state_raw)
+    known = states.get(state_raw)
+    state = None if known is None else PackageState(known)
     package = PackageObservation(
-        external_id=_package_key(row),
-        state=None if state is None else PackageState(state),
+        external_id=_package_key(row, is_superseded=state is PackageState.SUPERSEDED),
+        state=state,
         state_raw=state_raw,
         modified_at=_instant(modified_ms),
         lines=lines,
@@ -447,12 +450,19 @@ def _address(address: wire.OrderAddress, full_name: str, country: str) -> Addres
     )
 
 
-def _package_key(row: wire.ShipmentPackage) -> str:
-    """The package id; a special location delivery has none and is keyed by order and line."""
+def _package_key(row: wire.ShipmentPackage, *, is_superseded: bool) -> str:
+    """The package id; a special location delivery has none and is keyed by order and line.
+
+    One part of a split keeps the line id, and with it the key that the whole package had; what is
+    left of the whole is told apart by its status.
+    """
     if text(row.id):
         return text(row.id)
     line_ids = sorted((text(line.order_line_id) for line in row.lines or ()), key=_by_length)
-    return ":".join([text(row.order_number), *line_ids[:1]])
+    parts = [text(row.order_number), *line_ids[:1]]
+    if is_superseded:
+        parts.append(PackageState.SUPERSEDED)
+    return ":".join(parts)
 
 
 def _by_length(identifier: str) -> tuple[int, str]:
@@ -461,15 +471,17 @@ def _by_length(identifier: str) -> tuple[int, str]:
 
 
 def _line(line: wire.OrderLine, fields: Mapping[str, object]) -> LineObservation:
-    """A line. payable = price × quantity − (sellerDiscount + sellerCouponDiscount) × quantity.
+    """A line. Where N11 states an amount for all units, it is exact and counts.
 
-    The discounts are per unit (the official formula lacks the factor, its own sample has it).
-    N11 pays ``mallDiscount``: it is stated, and never deducted.
+    sellerInvoiceAmount = price × quantity − (sellerDiscount + sellerCouponDiscount) × quantity; the
+    discounts are per unit (the official formula lacks the factor, its own sample has it) and
+    rounded where they do not divide. What N11 pays is stated, and never deducted.
     """
     if line.quantity < 1:
         raise Unreadable(f"{line.quantity} units")
     gross = _amount(line.price)
     discount = _amount(line.seller_discount) + _amount(line.seller_coupon_discount)
+    invoiced = _stated(line.seller_invoice_amount)
     return LineObservation(
         external_id=text(line.order_line_id),
         sku=text(line.stock_code),
@@ -478,13 +490,27 @@ def _line(line: wire.OrderLine, fields: Mapping[str, object]) -> LineObservation
         quantity=line.quantity,
         unit_gross=gross,
         unit_seller_discount=discount,
-        unit_marketplace_discount=_amount(line.mall_discount),
-        payable=(gross - discount) * line.quantity,
+        unit_marketplace_discount=_unit_mall_discount(line),
+        payable=(gross - discount) * line.quantity if invoiced is None else invoiced,
         vat_percent=_stated(line.vat_rate),
-        commission_percent=_stated(line.commission_rate),
+        commission_percent=_commission_percent(line),
         state_raw=text(line.order_item_line_item_status_name),
-        extra={k: v for k, v in fields.items() if k not in _LINE_FIELDS and v is not None},
+        extra={k: v for k, v in fields.items() if k not in _LINE_FIELDS_HIDDEN and v is not None},
     )
+
+
+def _unit_mall_discount(line: wire.OrderLine) -> Decimal:
+    """N11's own sample has 0 a unit and 43.6 for the line: where they differ, the total counts."""
+    unit, total = _amount(line.mall_discount), _stated(line.total_mall_discount_price)
+    if total is None or unit * line.quantity == total:
+        return unit
+    return (total / line.quantity).quantize(_UNIT_AMOUNT, ROUND_HALF_UP)
+
+
+def _commission_percent(line: wire.OrderLine) -> Decimal | None:
+    """The rate less what a campaign takes off it."""
+    rate = _stated(line.commission_rate)
+    return None if rate is None else rate - _amount(line.seller_campaign_commission_rate)
 
 
 def _is_sane(amount: Decimal) -> bool:

@@ -53,7 +53,6 @@ class Failure(Reply):
     description: Text = None
     errors: list[FailureReason] | None = None
     code: Text = None
-    status: Text = None
     error_code: Text = None
     error_message: Text = None
 
@@ -226,7 +225,7 @@ class TaskDetails(Reply):
     """A task and one page of its rows."""
 
     task_id: int | str
-    status: str
+    status: Text = None
     skus: TaskItems | None = None
     reasons: list[Text] | Text = None
 
@@ -278,7 +277,7 @@ class OrderAddress(Reply):
 
 
 class OrderLine(Reply):
-    """A line; ``sellerDiscount``, ``sellerCouponDiscount``, ``mallDiscount`` are per unit."""
+    """A line. The invoice amount and ``total…`` are for all its units, other amounts for one."""
 
     order_line_id: int | str
     quantity: int
@@ -288,9 +287,12 @@ class OrderLine(Reply):
     barcode: Text = None
     seller_discount: Amount = None
     seller_coupon_discount: Amount = None
+    seller_invoice_amount: Amount = None
     mall_discount: Amount = None
+    total_mall_discount_price: Amount = None
     vat_rate: Amount = None
     commission_rate: Amount = None
+    seller_campaign_commission_rate: Amount = None
     delivery_fee_type: Text = None
     order_item_line_item_status_name: Text = None
 
@@ -356,10 +358,7 @@ LINE_FIELDS_UNREAD: Final = frozenset(
     {
         "productId",
         "dueAmount",
-        "sellerInvoiceAmount",
         "totalSellerDiscountPrice",
-        "totalMallDiscountPrice",
-        "sellerCampaignCommissionRate",
         "netMarketingFeeRate",
         "netMarketplaceFeeRate",
         "taxDeductionRate",
@@ -373,6 +372,12 @@ LINE_FIELDS_UNREAD: Final = frozenset(
         "etgbDate",
         "variantAttributes",
     }
+)
+
+
+# Fields of a line that are read, and shown as they came as well: we keep what follows from them.
+LINE_FIELDS_SHOWN: Final = frozenset(
+    {"sellerInvoiceAmount", "totalMallDiscountPrice", "sellerCampaignCommissionRate"}
 )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -58,12 +58,21 @@ _MANIFEST: Final = Path(__file__).with_name("manifest.toml")
 # Alphanumeric, at most 30 characters. Source: sheet 1.2.
 _INTEGRATOR: Final = re.compile(r"[A-Za-z0-9]{1,30}")
 
+# What an account may set, the default first: open points of the documentation. README.md says more.
+SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "attributes_create": tuple(listing.FORMS),
+    "attributes_update": tuple(listing.FORMS),
+    "barcodes_array": ("comma", "repeated"),
+    "order_date": tuple(order.ORDER_DATE_SHIFTS),
+}
+
 # A value list longer than this is no value list: the read is bounded.
 _VALUE_PAGES_MAX: Final = 100
 
 # Joins the batches of one content update to one ticket; no batch id holds a comma.
 _JOINT: Final = ","
 
+T = TypeVar("T")
 _Send = Callable[[wire.Items, Call], Awaitable[wire.BatchReceipt | Problem]]
 
 
@@ -90,11 +99,17 @@ class TrendyolChannel:
     def manifest(self) -> Manifest:
         return _manifest()
 
+    def _setting(self, name: str) -> str:
+        return self._settings.get(name, SETTINGS[name][0])
+
     # — connection and reference data —
 
     async def check_credentials(self, call: Call) -> Done | Problem:
         if not _INTEGRATOR.fullmatch(self._settings.get("integrator", DEFAULT_INTEGRATOR)):
             return Refused("", "", "advice.trendyol.integrator_name")
+        for name, known in SETTINGS.items():
+            if self._setting(name) not in known:
+                return Refused("", f"{name}={self._setting(name)}", "advice.trendyol.setting")
         # The smallest read that names the seller, so that the id is tried beside the key.
         page = await self._client.get_inventory_and_price((("page", "0"), ("size", "1")), call)
         return Done() if isinstance(page, wire.OfferPage) else page
@@ -184,18 +199,21 @@ class TrendyolChannel:
             for offer in offers
             if None in {offer.quantity, offer.list_price, offer.sale_price}
         ]
-        if not lacking:
-            return offers
-        page = await self._client.get_inventory_and_price(self._barcode_query(lacking), call)
-        if not isinstance(page, wire.OfferPage):
-            return page
-        values = {o.keys.barcode: o for o in listing.offers_of_contents(page.content, lacking)}
+        values: dict[str, ObservedOffer] = {}
+        at_once = self.manifest.offers.observe_batch_max
+        for start in range(0, len(lacking), at_once):
+            barcodes = lacking[start : start + at_once]
+            page = await self._client.get_inventory_and_price(self._barcode_query(barcodes), call)
+            if not isinstance(page, wire.OfferPage):
+                return page
+            found = listing.offers_of_contents(page.content, barcodes)
+            values |= {observed.keys.barcode: observed for observed in found}
         return [listing.filled(offer, values.get(offer.keys.barcode)) for offer in offers]
 
     def _barcode_query(self, barcodes: Sequence[str] | dict[str, None]) -> Query:
         # How the array is written is not documented [U]. A comma, as in the one array that is
         # (packageItemStatuses), cannot occur in a barcode; the setting allows the other way.
-        if self._settings.get("barcodes_array") == "repeated":
+        if self._setting("barcodes_array") == "repeated":
             listed: Query = tuple(("barcodes", barcode) for barcode in barcodes)
         else:
             listed = (("barcodes", ",".join(barcodes)),)
@@ -210,7 +228,10 @@ class TrendyolChannel:
             page = await self._client.get_approved(paging.sweep_query(position), call)
             if not isinstance(page, wire.ApprovedPage):
                 return page
-            observed = list(listing.approved_offers(page.content))
+            filled = await self._filled(list(listing.approved_offers(page.content)), call)
+            if not isinstance(filled, list):
+                return filled
+            observed = filled
         else:
             page = await self._client.get_unapproved(paging.sweep_query(position), call)
             if not isinstance(page, wire.UnapprovedPage):
@@ -228,9 +249,9 @@ class TrendyolChannel:
 
     async def publish(self, items: Sequence[ListingContent], call: Call) -> Outcome | ItemOutcomes:
         assert 0 < len(items) <= self.manifest.catalog.batch_max
-        if refused := self._refused_before_sending(items):
+        form = self._setting("attributes_create")
+        if refused := self._refused_before_sending(items, form):
             return refused
-        form = self._settings.get("attributes_create", listing.DEFAULT_FORM)
         body = wire.Items(items=[listing.create_item(item, form) for item in items])
         return _ticket(await self._client.create_products(body, call))
 
@@ -243,9 +264,9 @@ class TrendyolChannel:
         outcome of all: content is absolute, so sending the first one again does no harm.
         """
         assert 0 < len(items) <= self.manifest.catalog.batch_max
-        if refused := self._refused_before_sending(items):
+        form = self._setting("attributes_update")
+        if refused := self._refused_before_sending(items, form):
             return refused
-        form = self._settings.get("attributes_update", listing.DEFAULT_FORM)
         approved = [item for item in items if item.keys.remote_id]
         unapproved = [item for item in items if not item.keys.remote_id]
         standing = await self._standing(approved, call)
@@ -287,11 +308,13 @@ class TrendyolChannel:
                 standing |= {variant.barcode: variant for variant in content.variants or ()}
         return standing
 
-    def _refused_before_sending(self, items: Sequence[ListingContent]) -> ItemOutcomes | None:
+    def _refused_before_sending(
+        self, items: Sequence[ListingContent], form: str
+    ) -> ItemOutcomes | None:
         # An outcome cannot be a ticket for some and a refusal for others. So nothing is sent, and
         # the others are named so: the caller sends them again without these.
         refused = listing.refused_before_sending(
-            items, vat_percents=self.manifest.catalog.vat_percents
+            items, vat_percents=self.manifest.catalog.vat_percents, form=form
         )
         if not refused:
             return None
@@ -349,6 +372,12 @@ class TrendyolChannel:
 
     # — orders —
 
+    def _orders(
+        self, rows: Iterable[msgspec.Raw]
+    ) -> tuple[tuple[OrderObservation, ...], tuple[bytes, ...]]:
+        shift = order.ORDER_DATE_SHIFTS[self._setting("order_date")]
+        return order.orders(rows, self._states, shift)
+
     async def pull_orders(
         self, window: OrderWindow, page_token: str | None, call: Call
     ) -> OrderPage | Problem:
@@ -359,7 +388,7 @@ class TrendyolChannel:
         cursor = text(page.next_cursor)
         if page.has_more and not cursor:
             return broken("the stream has more but gives no cursor", b"")
-        orders, unread = order.orders(page.content, self._states)
+        orders, unread = self._orders(page.content)
         next_token = paging.stream_token(position, cursor) if page.has_more else None
         return OrderPage(orders, next_token, unread)
 
@@ -377,7 +406,7 @@ class TrendyolChannel:
             if not isinstance(page, wire.PackagePage):
                 return page
             rows += page.content
-            found, unread = order.orders(rows, self._states)
+            found, unread = self._orders(rows)
             is_cut = (page.total_pages or 0) > 1
             if is_cut or unread:
                 break
@@ -429,7 +458,7 @@ class TrendyolChannel:
             await self._client.put_alternative_delivery(package.package_id, body, call), call
         )
 
-    async def _settled(self, outcome: Done | Problem, call: Call) -> Done | Problem:
+    async def _settled(self, outcome: T | Problem, call: Call) -> T | Problem:
         """Tell a vanished package from a vanished credential.
 
         Package actions answer 401 for a package that does not exist (seen live), and package ids
@@ -464,7 +493,7 @@ class TrendyolChannel:
         settled = await self._settled(created, call)
         if not isinstance(settled, Done):
             return settled
-        labels = await self._client.get_labels(cargo_code, call)
+        labels = await self._settled(await self._client.get_labels(cargo_code, call), call)
         if not isinstance(labels, wire.Labels):
             return labels
         # One document a box; printers take them one after the other.
@@ -502,7 +531,7 @@ class TrendyolChannel:
         page = decoded(delivery.body, wire.PackagePage)
         if not isinstance(page, wire.PackagePage):
             return page
-        orders, unread = order.orders(page.content, self._states)
+        orders, unread = self._orders(page.content)
         return OrderPage(orders, None, unread)
 
 

@@ -371,6 +371,8 @@ class DiscountDetail(_In):
     """One physical unit of a line."""
 
     line_item_price: Decimal
+    line_item_seller_discount: Amount = None
+    line_item_ty_discount: Amount = None
 
 
 class Line(_In):

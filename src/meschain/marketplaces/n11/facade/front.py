@@ -123,7 +123,6 @@ class N11Facade:
         add("POST", "/rest/delivery/v1/splitCombinePackage", gate.rest(change.split_by_line))
         add("POST", "/rest/delivery/v1/splitPackageByQuantity", gate.rest(change.split_by_quantity))
         add("PUT", "/rest/delivery/v1/collectionRequest", gate.rest(change.request_collection))
-        add("PUT", "/rest/order/v1/labor-costs", gate.rest(change.set_labor_costs))
         add("POST", "/ws/{service:.+}", self._soap)
         return application
 
@@ -134,9 +133,9 @@ class N11Facade:
         ):
             return replies.unknown_path()
         try:
-            envelope = soap.SoapRequest(await request.read())
+            envelope = soap.SoapRequest(request.content_type, await request.read())
         except ValueError:
-            return replies.soap_failure("SELLER_API.invalidInput", "Geçersiz SOAP mesajı.")
+            return replies.soap_failure(replies.INVALID_INPUT, "Geçersiz SOAP mesajı.")
         if envelope.name != f"{operation}Request":
             return replies.unknown_path()
         seller = self._gate.ws(*envelope.credentials(), operation)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from meschain.marketplaces.n11.facade import replies
+from meschain.marketplaces.n11.facade.body import JSON
 from meschain.marketplaces.n11.facade.book import Market, ShopBook
 from meschain.sandbox.faults import Fault
 from meschain.sandbox.quota import SlidingWindow
@@ -75,7 +76,7 @@ class Gate:
         return route
 
     def cdn(self, handler: Handler) -> Route:
-        """The key alone is enough, whatever the changelog says (observed 2026-10-10)."""
+        """Key and secret by the changelog; the key alone was seen to be enough (2026-10-10)."""
 
         async def route(request: web.Request) -> web.Response:
             book = self._market.books.get(request.headers.get("appkey", ""))
@@ -151,6 +152,11 @@ class Gate:
         path = resource.canonical if resource is not None else request.path
         if not self._admits(book, path):
             return self._over_quota(family)
+        if request.method != "GET" and request.content_type != JSON:
+            message = f"Content type '{request.content_type}' not supported"
+            if family == "ms":
+                return replies.ms_server_error("HttpMediaTypeNotSupportedException", message)
+            return replies.rest_failure(replies.INVALID_INPUT, message)
         return await handler(book, request)
 
     async def _hold(self, request: web.Request) -> web.StreamResponse:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from meschain.marketplaces.n11.facade import replies
+from meschain.marketplaces.n11.facade.body import UNREADABLE, Body
 from meschain.marketplaces.n11.facade.packages import CREATED, PICKING, Package
 from meschain.sandbox.clock import epoch_ms
 from meschain.sandbox.world import Impossible, ParcelState
@@ -24,47 +25,47 @@ CANCEL_REASON_IDS: Final = frozenset({61, 62, 63, 64, 65})
 PICK_UP_COMPANIES: Final = frozenset({"HLZ", "CEVA", "BL"})
 _UNKNOWN_LINE: Final = "Sipariş kalemi bulunamadı."
 _Units = Counter[int]  # by the world's line id
-Body = TypeVar("Body")
+Request = TypeVar("Request", bound=Body)
 
 
-class _Line(msgspec.Struct):
+class _Line(Body):
     lineId: int  # noqa: N815 – the wire's names
 
 
-class _Approval(msgspec.Struct):
+class _Approval(Body):
     lines: list[_Line]
     status: str
 
 
-class _SplitGroup(msgspec.Struct):
+class _SplitGroup(Body):
     orderLineIds: list[int]  # noqa: N815
 
 
-class _SplitByLine(msgspec.Struct):
+class _SplitByLine(Body):
     splitGroups: list[_SplitGroup]  # noqa: N815
 
 
-class _Detail(msgspec.Struct):
+class _Detail(Body):
     orderLineId: int  # noqa: N815
     quantities: int
 
 
-class _SplitPackage(msgspec.Struct):
+class _SplitPackage(Body):
     packageDetails: list[_Detail]  # noqa: N815
 
 
-class _CancelledItem(msgspec.Struct):
+class _CancelledItem(Body):
     orderLineId: int  # noqa: N815
     quantity: int
     cancelReasonId: int  # noqa: N815
 
 
-class _SplitByQuantity(msgspec.Struct):
-    splitPackages: list[_SplitPackage] = []  # noqa: N815
-    cancelledItems: list[_CancelledItem] = []  # noqa: N815
+class _SplitByQuantity(Body):
+    splitPackages: list[_SplitPackage]  # noqa: N815
+    cancelledItems: tuple[_CancelledItem, ...] = ()  # noqa: N815
 
 
-class _Collection(msgspec.Struct):
+class _Collection(Body):
     id: str
     orderLineId: int  # noqa: N815
     boxQuantity: int  # noqa: N815
@@ -72,25 +73,14 @@ class _Collection(msgspec.Struct):
     shipmentCompany: str  # noqa: N815
 
 
-class _CollectionRequest(msgspec.Struct):
+class _CollectionRequest(Body):
     collectionRequestDetails: list[_Collection]  # noqa: N815
-
-
-class _LaborCost(msgspec.Struct):
-    orderLineId: int  # noqa: N815
-    totalLaborCostExcludingVAT: msgspec.Raw  # noqa: N815
-    laborVatRate: int  # noqa: N815
-
-
-class _LaborCosts(msgspec.Struct):
-    laborCostDetails: list[_LaborCost]  # noqa: N815
 
 
 _approval: Final = msgspec.json.Decoder(_Approval)
 _split_by_line: Final = msgspec.json.Decoder(_SplitByLine)
 _split_by_quantity: Final = msgspec.json.Decoder(_SplitByQuantity)
 _collection: Final = msgspec.json.Decoder(_CollectionRequest)
-_labor_costs: Final = msgspec.json.Decoder(_LaborCosts)
 
 
 class Refused(ValueError):
@@ -159,38 +149,22 @@ class PackageChange:
 
         return await self._carry_out(request, _collection, work)
 
-    async def set_labor_costs(self, book: ShopBook, request: web.Request) -> web.Response:
-        """Labor costs of jewellery; nothing in the sandbox depends on them."""
-
-        def work(body: _LaborCosts) -> web.Response:
-            rows = [
-                _line_result(
-                    "orderLineId",
-                    detail.orderLineId,
-                    "" if book.packages.find_line(detail.orderLineId) else _UNKNOWN_LINE,
-                )
-                for detail in body.laborCostDetails
-            ]
-            return replies.as_json({"content": rows})
-
-        return await self._carry_out(request, _labor_costs, work)
-
     # — inside —
     async def _carry_out(
         self,
         request: web.Request,
-        decoder: msgspec.json.Decoder[Body],
-        work: Callable[[Body], web.Response],
+        decoder: msgspec.json.Decoder[Request],
+        work: Callable[[Request], web.Response],
     ) -> web.Response:
         """Where refusals of a split stand is undocumented: HTTP status, or a code in the body."""
         try:
             return work(decoder.decode(await request.read()))
-        except msgspec.MsgspecError as broken:
-            return replies.rest_failure("SELLER_API.invalidInput", str(broken))
+        except UNREADABLE as broken:
+            return replies.rest_failure(replies.INVALID_INPUT, str(broken))
         except Refused as refused:
             if self._settings.split_refusal == "200":
                 return replies.as_json({"code": 400, "message": str(refused)})
-            return replies.rest_failure("SELLER_API.invalidInput", str(refused))
+            return replies.rest_failure(replies.INVALID_INPUT, str(refused))
 
     def _approve_line(self, book: ShopBook, order_line_id: int, status: str) -> str:
         if status != PICKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from meschain.marketplaces.n11.facade import replies
+from meschain.marketplaces.n11.facade.body import integer
 from meschain.marketplaces.n11.facade.package_row import package_row
 from meschain.marketplaces.n11.facade.packages import CREATED, STATUSES, Package
 from meschain.sandbox.clock import epoch_ms
@@ -17,6 +18,7 @@ from meschain.sandbox.clock import epoch_ms
 if TYPE_CHECKING:
     from meschain.marketplaces.n11.facade.book import Market, ShopBook
 
+_SENDERS: Final = frozenset({"SELLER", "ALL"})  # of the sandbox; nothing stands in n11depom
 SIZE_MAX: Final = 100  # larger values are silently clamped
 WINDOW_MS: Final = 15 * 24 * 3_600_000  # so are wider windows, to the days before endDate
 OLDEST_MS: Final = epoch_ms(datetime(2024, 11, 1, tzinfo=UTC))  # no older order is listed
@@ -48,8 +50,8 @@ class PackageQuery:
         query = request.query
         try:
             window = self._window(query)
-            page = int(query.get("page", "0"))
-            size = min(int(query.get("size", str(SIZE_MAX))), SIZE_MAX)
+            page = integer(query.get("page", "0"))
+            size = min(integer(query.get("size", str(SIZE_MAX))), SIZE_MAX)
         except ValueError:
             return _invalid("startDate, endDate, page ve size sayı olmalıdır.")
         direction = query.get("orderByDirection", self._settings.order_direction)
@@ -75,12 +77,12 @@ class PackageQuery:
         shift_ms = self._settings.window_shift_h * _HOUR_MS
         start, end = query.get("startDate"), query.get("endDate")
         if end is not None:
-            end_ms = int(end) + shift_ms
+            end_ms = integer(end) + shift_ms
         elif start is not None:
-            end_ms = int(start) + shift_ms + WINDOW_MS
+            end_ms = integer(start) + shift_ms + WINDOW_MS
         else:
             end_ms = epoch_ms(self._clock.now())
-        start_ms = int(start) + shift_ms if start is not None else end_ms - WINDOW_MS
+        start_ms = integer(start) + shift_ms if start is not None else end_ms - WINDOW_MS
         return _Window(
             max(start_ms, end_ms - WINDOW_MS, OLDEST_MS),
             end_ms,
@@ -92,8 +94,10 @@ class PackageQuery:
         status = query.get("status")
         if status is None and self._settings.status_omitted == "created":
             status = CREATED
-        if (status is not None and status not in STATUSES) or query.get("sender") == "N11":
-            return  # an unknown status is an empty page; nothing stands in n11depom
+        if status is not None and status not in STATUSES:
+            return  # an empty page
+        if query.get("sender", "SELLER") not in _SENDERS:
+            return
         order_number, package_ids = query.get("orderNumber"), query.get("packageIds")
         if order_number is None and package_ids is None:
             for package in book.packages.latest_first(status):
@@ -118,4 +122,4 @@ class PackageQuery:
 
 
 def _invalid(message: str) -> web.Response:
-    return replies.rest_failure("SELLER_API.invalidInput", message)
+    return replies.rest_failure(replies.INVALID_INPUT, message)

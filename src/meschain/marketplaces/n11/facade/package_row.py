@@ -27,6 +27,10 @@ CARRIERS: Final = {
 _CARRIER_IDS: Final = {name: carrier_id for carrier_id, (name, _) in CARRIERS.items()}
 _OTHER_CARRIER_ID: Final = 399
 _POINT_TYPES: Final = ("KTN", "EASYPOINT", "PUP")  # since 2026-08-03
+# Mapping pages of the documentation write these two otherwise.
+_MAPPING_PAGE: Final = {"Cancelled": "Canceled", "Unpacked": "UnPacked"}
+_CAMPAIGN_EVERY: Final = 5  # orders; their commission rate is lowered by a campaign
+_CAMPAIGN_PERCENT: Final = 2
 # The world knows only Turkish addresses; exports go to these by turns.
 _EXPORT_COUNTRIES: Final = ("DE", "AZ", "SA", "NL")
 
@@ -53,7 +57,7 @@ def package_row(package: Package, settings: Settings) -> dict[str, object]:
     row: dict[str, object] = {
         "id": None if is_special else str(parcel.number),
         "orderNumber": order.number,
-        "shipmentPackageStatus": package.status,
+        "shipmentPackageStatus": _spelled(package.status, settings),
         "customerId": buyer.number,
         "customerfullName": f"{buyer.first_name} {buyer.last_name}",  # lower-case f is real
         "customerEmail": buyer.email,
@@ -80,7 +84,7 @@ def package_row(package: Package, settings: Settings) -> dict[str, object]:
         "lastModifiedDate": package.modified_ms,
         "agreedDeliveryDate": epoch_ms(order.placed_at + timedelta(days=days)),
         "lines": lines,
-        "packageHistories": _histories(parcel),
+        "packageHistories": _histories(parcel, settings),
     }
     if order.micro_export:
         row |= {
@@ -103,6 +107,7 @@ def _line_row(
     # Every second order carries its seller discount as a coupon: both are the seller's to pay.
     is_coupon = package.order_place % 2 == 0
     is_export = package.parcel.order.micro_export
+    campaign = _CAMPAIGN_PERCENT if _recurs(package.order_place, _CAMPAIGN_EVERY) else 0
     return {
         "orderLineId": item.order_line_id,
         "productId": product_id(line.shelf),
@@ -119,8 +124,8 @@ def _line_row(
         "mallDiscount": _lira(mall_minor, units),
         "totalMallDiscountPrice": _lira(mall_minor),
         "vatRate": line.shelf.vat_percent,
-        "commissionRate": line.commission_percent,
-        "sellerCampaignCommissionRate": 0,
+        "commissionRate": line.commission_percent + campaign,
+        "sellerCampaignCommissionRate": campaign,
         "netMarketingFeeRate": 0,
         "netMarketplaceFeeRate": 0,
         "taxDeductionRate": 1,
@@ -128,7 +133,7 @@ def _line_row(
         "sender": "SELLER",
         "productOrigin": "TR" if is_export else None,
         "hsCode": "620442000000" if is_export else None,
-        "orderItemLineItemStatusName": package.status_of(line.line_id),
+        "orderItemLineItemStatusName": _spelled(package.status_of(line.line_id), settings),
         "variantAttributes": [
             {"name": each.name, "value": each.value}
             for each in listing_of(line.shelf).attributes
@@ -197,7 +202,12 @@ def _recurs(place: int, every: int) -> bool:
     return every > 0 and place % every == 0
 
 
-def _histories(parcel: Parcel) -> list[dict[str, object]]:
+def _spelled(status: str, settings: Settings) -> str:
+    is_listed = settings.status_spelling == "list_page"
+    return status if is_listed else _MAPPING_PAGE.get(status, status)
+
+
+def _histories(parcel: Parcel, settings: Settings) -> list[dict[str, object]]:
     """Later entries carry a leading space, as production's do."""
     rows: list[dict[str, object]] = []
     shown = ""
@@ -205,6 +215,7 @@ def _histories(parcel: Parcel) -> list[dict[str, object]]:
         status = STATUS.get(state)
         if status is None or status == shown:
             continue
-        rows.append({"createdDate": epoch_ms(at), "status": f" {status}" if rows else status})
+        spelled = _spelled(status, settings)
+        rows.append({"createdDate": epoch_ms(at), "status": f" {spelled}" if rows else spelled})
         shown = status
     return rows

@@ -12,6 +12,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from meschain.marketplaces.n11.facade.body import identifier
 from meschain.sandbox.clock import epoch_ms
 from meschain.sandbox.world import Order, Parcel, ParcelState, Shop
 
@@ -128,7 +129,7 @@ class Packages:
             found = [] if order is None else self.of_order(order)
         else:
             texts = {text.strip() for text in package_ids.split(",")}
-            named = (self._by_number.get(int(text)) for text in texts if text.isdecimal())
+            named = (self._by_number.get(identifier(text)) for text in texts)
             found = [each for each in named if each is not None]
             if order_number is not None:
                 found = [each for each in found if each.parcel.order.number == order_number]

@@ -9,6 +9,7 @@ import msgspec
 
 from meschain.domain.text import fold
 from meschain.marketplaces.n11.facade import offer, replies
+from meschain.marketplaces.n11.facade.body import Body
 from meschain.marketplaces.n11.facade.listing import ListedAttribute, Listing, attach
 from meschain.marketplaces.n11.facade.sku_rule import (
     AttributeRow,
@@ -32,7 +33,7 @@ TITLE_LENGTH_MIN: Final = 15  # [A: S1]
 STOCK_CODE_LENGTH_MAX: Final = 255  # [B: S6, S7]
 
 
-class ImageRow(msgspec.Struct):
+class ImageRow(Body):
     """One picture."""
 
     url: str | None = None
@@ -264,3 +265,5 @@ def _image_problems(row: NewSku, *, is_matched: bool) -> Iterator[str]:
     for image in row.images or ():
         if not (image.url or "").startswith("https://"):
             yield f"Görsel adresi https olmalıdır: {image.url}"
+        if image.order is None:
+            yield "Görselin order alanı boş olamaz."

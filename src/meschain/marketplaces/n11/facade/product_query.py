@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from meschain.marketplaces.n11.facade import replies
+from meschain.marketplaces.n11.facade.body import identifier, integer
 from meschain.marketplaces.n11.facade.listing import (
     PRODUCT_STATUSES,
     SALE_STATUSES,
@@ -21,6 +22,8 @@ from meschain.marketplaces.n11.facade.taxonomy import BRAND_ATTRIBUTE_ID
 from meschain.sandbox.world import Shelf, ShelfState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from meschain.marketplaces.n11.facade.book import Market, ShopBook
 
 SIZE_DEFAULT: Final = 20
@@ -44,8 +47,7 @@ class Catalog:
 
     async def attributes(self, book: ShopBook, request: web.Request) -> web.Response:  # noqa: ARG002
         """Attributes of a leaf with all their values."""
-        text = request.match_info["category_id"]
-        category = self._taxonomy.leaves.get(int(text)) if text.isdecimal() else None
+        category = self._taxonomy.leaves.get(identifier(request.match_info["category_id"]))
         if category is None:
             return replies.as_json(
                 {"errorCode": "invalidInput", "errorMessage": "Geçersiz kategori."}, status=400
@@ -64,7 +66,8 @@ class ProductQuery:
         """A Spring page of products. Plain validation errors are 500 here (§1.3)."""
         query = request.query
         try:
-            page, size = int(query.get("page", "0")), int(query.get("size", str(SIZE_DEFAULT)))
+            page = integer(query.get("page", "0"))
+            size = integer(query.get("size", str(SIZE_DEFAULT)))
         except ValueError:
             return replies.ms_server_error(
                 "MethodArgumentTypeMismatchException", "page, size: java.lang.Integer"
@@ -134,9 +137,19 @@ class ProductQuery:
             "commissionRate": self._settings.commission_rate,
             "sender": "SELLER",
         }
-        if shelf.state is ShelfState.REJECTED:  # shape unconfirmed
-            row["rejectInfo"] = {"reasons": shelf.reject_reasons}
+        if shelf.state is ShelfState.REJECTED:
+            row["rejectInfo"] = self._reject_info(shelf.reject_reasons)
         return row
+
+    def _reject_info(self, reasons: Sequence[str]) -> object:
+        """Its shape is unconfirmed."""
+        match self._settings.reject_info:
+            case "text":
+                return " ".join(reasons)
+            case "array":
+                return reasons
+            case _:
+                return {"reasons": reasons}
 
 
 def _matching(book: ShopBook, query: dict[str, str]) -> list[Shelf]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
 AUTHENTICATION_FAILED: Final = "SELLER_API.authenticationFailed"
+CALL_LIMIT: Final = "maxCallLimit.reached"  # of SOAP, by the manual of 2020
+INVALID_INPUT: Final = "SELLER_API.invalidInput"
 
 
 def as_json(content: object, *, status: int = 200) -> web.Response:
@@ -85,11 +87,11 @@ def over_quota(family: str, status: int) -> web.Response:
     """Too many calls. No 429 was ever seen [unconfirmed], so each family uses its own shape."""
     sentence = "İstek limiti aşıldı."
     if family == "ws":
-        return soap_failure("maxCallLimit.reached", sentence)  # 2020 manual
+        return soap_failure(CALL_LIMIT, sentence)
     if family == "ms":
         return ms_error(status, "TooManyRequestsException", sentence)
     if family == "rest":
-        return rest_failure("SELLER_API.maxCallLimit", sentence, code=status)
+        return rest_failure(CALL_LIMIT, sentence, code=status)
     return web.Response(text="Too Many Requests", status=status, content_type="text/plain")
 
 

@@ -29,7 +29,7 @@ class Settings:
     other_per_minute: int = 1000  # undocumented: the only documented figure, taken for each path
     over_quota_status: int = 429
     rest_auth: str = _one_of("400", "403")
-    cdn_auth: str = _one_of("key", "both")
+    cdn_auth: str = _one_of("both", "key")
     hold_s_max: float = 60.0
 
     # tasks
@@ -41,6 +41,7 @@ class Settings:
     duplicate_task_key: str = _one_of("errorCode", "code")
     stuck_task: str = _one_of("late", "unreported")
     stuck_s: float = 30.0
+    rejection_told: str = _one_of("acknowledgement", "result")
     repeated_stock_code: str = _one_of("reject", "fail")
     price_rule: str = _one_of("reject", "fail")
     reasons_place: str = _one_of("item", "sku")
@@ -56,6 +57,7 @@ class Settings:
     locked_attributes: str = _one_of("fail", "ignore")
     approval_delay_s: float = 30.0  # of the economy
     rejected_words: tuple[str, ...] = ()
+    reject_info: str = _one_of("object", "text", "array")
     forbidden_words: tuple[str, ...] = ("replika", "çakma")
     supplier_invoice_categories: tuple[str, ...] = ()
     catalog_entries: tuple[str, ...] = ()  # "barcode:catalogId"
@@ -69,6 +71,7 @@ class Settings:
 
     # orders
     status_omitted: str = _one_of("created", "all")
+    status_spelling: str = _one_of("list_page", "mapping_page")
     lookup_window: str = _one_of("applied", "ignored")
     order_direction: str = _one_of("ASC", "DESC")
     window_shift_h: int = 0
@@ -76,7 +79,7 @@ class Settings:
     special_delivery_every: int = 0
     delivery_fee_type: int = 2
     split_refusal: str = _one_of("400", "200")
-    make_shipment: bool = True
+    make_shipment: bool = False
     lowers_own_shelf: bool = True
     restocks_on_cancel: bool = False
 

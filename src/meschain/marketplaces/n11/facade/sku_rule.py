@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
+from meschain.marketplaces.n11.facade.body import Body
 from meschain.marketplaces.n11.facade.listing import ListedAttribute
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ VAT_PERCENTS: Final = frozenset({0, 1, 10, 20})
 _OPTION_FLAGS: Final = frozenset({"isVariant", "isSlicer"})
 
 
-class AttributeRow(msgspec.Struct):
+class AttributeRow(Body):
     """Exactly one of the two values is filled, the other is left out or null."""
 
     id: int | None = None
@@ -52,6 +51,9 @@ def read_attributes(
         attribute = category.attributes.get(row.id) if row.id is not None else None
         if attribute is None:
             reasons.append(f"{row.id} id'li özellik bu kategoride bulunmamaktadır.")
+            continue
+        if carries_both_values([row], settings):  # a task that creates is refused as a whole
+            reasons.append(f"{attribute.name}: valueId ve customValue birlikte gönderilemez.")
             continue
         value = _value_of(row, attribute, settings)
         if value is None:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from meschain.marketplaces.n11.facade import replies
+from meschain.marketplaces.n11.facade.body import identifier
 from meschain.marketplaces.n11.facade.package_row import CARRIERS
 from meschain.marketplaces.n11.facade.packages import CREATED, PICKING, SHIPPED
 from meschain.sandbox.clock import epoch_ms
@@ -39,14 +40,16 @@ def operation_of(path_rest: str) -> str | None:
 class SoapRequest:
     """The request element of an envelope."""
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, content_type: str, text: bytes) -> None:
         """Raises ValueError when there is none."""
+        if content_type != "text/xml":
+            raise ValueError(f"SOAP 1.1 does not come as {content_type}")
         # A document type could define entities that grow without end; SOAP 1.1 forbids it.
         if b"<!DOCTYPE" in text:
             raise ValueError("a document type in a SOAP message")
         try:
             envelope = ET.fromstring(text)  # noqa: S314 – no entities without a document type
-        except ET.ParseError as broken:
+        except (ET.ParseError, LookupError) as broken:  # LookupError: an encoding nobody knows
             raise ValueError(str(broken)) from broken
         body = _child(envelope, "Body")
         if body is None or len(body) == 0:
@@ -55,8 +58,11 @@ class SoapRequest:
         self.name = _local(self.element)
 
     def credentials(self) -> tuple[str, str]:
-        """``auth``: appKey and appSecret; empty texts when absent."""
-        return _text(self.element, "auth", "appKey"), _text(self.element, "auth", "appSecret")
+        """Key and secret from ``auth``, the first child; empty texts when absent."""
+        first = self.element[0] if len(self.element) else None
+        if first is None or _local(first) != "auth":
+            return "", ""
+        return _text(first, "appKey"), _text(first, "appSecret")
 
 
 class Soap:
@@ -88,7 +94,7 @@ class Soap:
             problem = problem or self._problem(book, item)
         if problem:
             return replies.soap_failure(
-                "SELLER_API.invalidInput",
+                replies.INVALID_INPUT,
                 problem,
                 response_name="MakeOrderItemShipmentResponse",
             )
@@ -98,16 +104,14 @@ class Soap:
 
     # — inside —
     def _problem(self, book: ShopBook, item: ET.Element) -> str:
-        item_id = _text(item, "id")
-        found = book.packages.find_line(int(item_id)) if item_id.isdecimal() else None
+        found = book.packages.find_line(identifier(_text(item, "id")))
         if found is None:
             return "Sipariş kalemi bulunamadı."
         package, line_id = found
         # Item status 2 (paid) is Created, 5 (accepted) is Picking (§4.2) [C: S14].
         if package.status_of(line_id) not in {CREATED, PICKING}:
             return "Sipariş kaleminin durumu kargolama için uygun değil."
-        carrier_id = _text(item, "shipmentInfo", "shipmentCompany", "id")
-        if not carrier_id.isdecimal() or int(carrier_id) not in CARRIERS:
+        if identifier(_text(item, "shipmentInfo", "shipmentCompany", "id")) not in CARRIERS:
             return "shipmentCompany bulunamadı."
         if _text(item, "shipmentInfo", "shipmentMethod") != "1":
             return "shipmentMethod geçersiz."
@@ -117,14 +121,14 @@ class Soap:
         return "" if has_number else "trackingNumber veya campaignNumber gönderilmelidir."
 
     def _ship(self, book: ShopBook, item: ET.Element) -> None:
-        found = book.packages.find_line(int(_text(item, "id")))
+        found = book.packages.find_line(identifier(_text(item, "id")))
         if found is None or found[0].status_of(found[1]) == SHIPPED:
             return  # named twice in one request
         package, line_id = found
         now_ms = epoch_ms(self._world.clock.now())
         if not book.packages.approve_line(package, line_id, SHIPPED, now_ms):
             return
-        carrier_id = int(_text(item, "shipmentInfo", "shipmentCompany", "id"))
+        carrier_id = identifier(_text(item, "shipmentInfo", "shipmentCompany", "id"))
         package.parcel.carrier = CARRIERS[carrier_id][0]
         package.parcel.tracking_number = _text(item, "shipmentInfo", "trackingNumber")
         self._world.advance(package.parcel, ParcelState.SHIPPED)

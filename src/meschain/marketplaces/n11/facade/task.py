@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 import msgspec
 
 from meschain.marketplaces.n11.facade import replies
+from meschain.marketplaces.n11.facade.body import UNREADABLE, Body
 from meschain.sandbox.faults import Fault
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from meschain.marketplaces.n11.facade.book import Market, ShopBook
 
 SKUS_MAX: Final = 1000  # per request [A: S1, S3]
-RESULT_SIZE_DEFAULT: Final = 20
 ISTANBUL: Final = timezone(timedelta(hours=3))  # no daylight saving (§5)
 IN_QUEUE: Final = "IN_QUEUE"
 PROCESSED: Final = "PROCESSED"
@@ -35,7 +35,7 @@ REJECT: Final = "REJECT"
 Reasons = tuple[str, ...]  # why an item failed; empty: it did not
 
 
-class SkuRow(msgspec.Struct):
+class SkuRow(Body):
     """What a row of every task has."""
 
     stockCode: str | None = None  # noqa: N815 – the wire's names
@@ -44,18 +44,18 @@ class SkuRow(msgspec.Struct):
 Row = TypeVar("Row", bound=SkuRow)
 
 
-class _Payload(msgspec.Struct, Generic[Row]):
+class _Payload(Body, Generic[Row]):
     integrator: str | None = None
     skus: list[Row] | None = None
 
 
-class TaskBody(msgspec.Struct, Generic[Row]):
+class TaskBody(Body, Generic[Row]):
     """The body of all task endpoints."""
 
     payload: _Payload[Row] | None = None
 
 
-class _EchoSku(SkuRow):
+class _EchoSku(SkuRow, forbid_unknown_fields=False):
     """What a result repeats of a row, as the text that was sent."""
 
     salePrice: msgspec.Raw = msgspec.Raw(b"null")  # noqa: N815
@@ -107,14 +107,14 @@ class Task:
     failures: dict[int, Reasons] = field(default_factory=dict)
 
 
-class _Pageable(msgspec.Struct):
-    page: int = 0
-    size: int = RESULT_SIZE_DEFAULT
+class _Pageable(Body):
+    page: int
+    size: int
 
 
-class _PageQuery(msgspec.Struct):
+class _PageQuery(Body):
     taskId: int  # noqa: N815
-    pageable: _Pageable = msgspec.field(default_factory=_Pageable)
+    pageable: _Pageable
 
 
 class Tasks:
@@ -135,7 +135,7 @@ class Tasks:
         body = await request.read()
         try:
             payload = kind.decoder.decode(body).payload or _Payload[Row]()
-        except msgspec.MsgspecError as broken:
+        except UNREADABLE as broken:
             return replies.ms_server_error("HttpMessageNotReadableException", str(broken))
         rows = payload.skus or []
         refusal = kind.refused_request(rows)
@@ -152,25 +152,26 @@ class Tasks:
                 status=settings.duplicate_task_status,
             )
         rejection = self._rejection(payload.integrator, rows) or kind.rejection(book, rows)
+        is_told = bool(rejection) and settings.rejection_told == "acknowledgement"
         now = self._market.world.clock.now()
         task = Task(
             number=next(self._numbers),
             type_name=kind.type_name,
             book=book,
             body=body,
-            status=REJECT if rejection else IN_QUEUE,
-            reasons=[rejection or f"{len(rows)} sku işlenmeye alındı."],
+            status=REJECT if is_told else IN_QUEUE,
+            reasons=[rejection if is_told else f"{len(rows)} sku işlenmeye alındı."],
             created_at=now,
             modified_at=now,
         )
         self._forget_old()
         self._tasks[task.number] = task
         self._market.counts["tasks_rejected" if rejection else "tasks_accepted"] += 1
-        if rejection:
+        if is_told:
             self._end(task)
         else:
             book.tasks_in_progress[key] = task
-            self._plan(kind, task, rows)
+            self._plan(kind, task, [] if rejection else rows, is_rejected=bool(rejection))
         return replies.as_json(
             {
                 "id": task.number,
@@ -184,7 +185,7 @@ class Tasks:
         """State and rows of a task."""
         try:
             query = msgspec.json.decode(await request.read(), type=_PageQuery)
-        except msgspec.MsgspecError as broken:
+        except UNREADABLE as broken:
             return replies.ms_server_error("HttpMessageNotReadableException", str(broken))
         page, size = query.pageable.page, query.pageable.size
         if page < 0 or size < 1:
@@ -227,10 +228,13 @@ class Tasks:
                 return "Aynı stockCode bir istekte birden fazla kez gönderilemez."
         return ""
 
-    def _plan(self, kind: TaskKind[Row], task: Task, rows: list[Row]) -> None:
+    def _plan(self, kind: TaskKind[Row], task: Task, rows: list[Row], *, is_rejected: bool) -> None:
         market, settings = self._market, self._market.settings
         low, high = settings.task_delay_ms_min, settings.task_delay_ms_max
         delay_s = market.world.faults.uniform(low, high) / 1000
+        if is_rejected:
+            market.agenda.after(delay_s, partial(self._close, task, REJECT))
+            return
         is_stuck = market.world.faults.happens(Fault.BATCH_STUCK, "n11")
         is_reported = True
         if is_stuck and settings.stuck_task == "late":
@@ -270,12 +274,15 @@ class Tasks:
         market.counts["skus_applied"] += len(rows) - len(task.failures)
         if not is_reported:  # it stays IN_QUEUE for good, and identical content stays refused
             return
-        task.status = PROCESSED
-        task.modified_at = market.world.clock.now()
-        del book.tasks_in_progress[kind.type_name, task.body]
-        self._end(task)
+        self._close(task, PROCESSED)
         if market.world.faults.happens(Fault.BATCH_EXPIRED, "n11"):
             del self._tasks[task.number]
+
+    def _close(self, task: Task, status: str) -> None:
+        task.status = status
+        task.modified_at = self._market.world.clock.now()
+        del task.book.tasks_in_progress[task.type_name, task.body]
+        self._end(task)
 
     def _end(self, task: Task) -> None:
         self._ended.append((self._market.world.clock.monotonic_s(), task.number))

@@ -11,6 +11,7 @@ from typing import Final
 
 import aiohttp
 import msgspec
+from multidict import CIMultiDict
 
 from meschain.marketplaces.n11.facade import N11Facade, create_facade, serve
 from meschain.sandbox.clock import SandboxClock
@@ -106,12 +107,14 @@ class Stall:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         data = raw if raw is not None or body is None else msgspec.json.encode(body)
+        given = CIMultiDict({"Content-Type": "application/json"} if data is not None else {})
+        given.update(self.keys if headers is None else headers)
         async with self.session.request(
             method,
             self.base_url + path,
             data=data,
             params=query,
-            headers=self.keys if headers is None else headers,
+            headers=given,
         ) as reply:
             text = await reply.text()
             is_json = reply.content_type == "application/json" and text.startswith("{")

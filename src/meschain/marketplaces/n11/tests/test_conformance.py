@@ -28,7 +28,9 @@ class TestN11(Conformance):
             Reading(facade={"window_shift_h": "-3"}),
             Reading(facade={"price_rule": "fail", "reasons_place": "sku", "fail_spelling": "Fail"}),
             Reading(facade={"categories_shape": "bare", "unknown_task": "empty"}),
-            Reading(facade={"rest_auth": "403", "cdn_auth": "both", "split_refusal": "200"}),
+            Reading(facade={"rest_auth": "403", "cdn_auth": "key", "split_refusal": "200"}),
+            Reading(facade={"status_spelling": "mapping_page", "rejection_told": "result"}),
+            Reading(facade={"lowers_own_shelf": "off", "restocks_on_cancel": "on"}),
             Reading(facade={"special_delivery_every": "1", "order_direction": "DESC"}),
         ),
     )

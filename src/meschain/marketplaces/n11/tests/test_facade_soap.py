@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from meschain.marketplaces.n11.tests.facade_stall import Answer, Stall, line_ids, open_stall
@@ -9,6 +11,7 @@ from meschain.sandbox.world import ParcelState
 
 ORDER = "/ws/orderService/"
 CARRIERS = "/ws/shipmentCompanyService/"
+XML = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": ""}
 
 
 async def ask(
@@ -19,6 +22,8 @@ async def ask(
     *,
     prefix: str = "",
     is_known: bool = True,
+    headers: Mapping[str, str] = XML,
+    before: str = "",
 ) -> Answer:
     secret = stall.keys["appsecret"] if is_known else "x"
     auth = (
@@ -28,9 +33,8 @@ async def ask(
     envelope = (
         '<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" '
         'xmlns:sch="http://www.n11.com/ws/schemas"><soapenv:Header/><soapenv:Body>'
-        f"<sch:{request}>{auth}{inner}</sch:{request}></soapenv:Body></soapenv:Envelope>"
+        f"<sch:{request}>{before}{auth}{inner}</sch:{request}></soapenv:Body></soapenv:Envelope>"
     )
-    headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": ""}
     return await stall.call("POST", path, raw=envelope.encode(), headers=headers)
 
 
@@ -67,6 +71,12 @@ async def test_a_wrong_secret_is_a_failure_at_200() -> None:
     assert "<errorCode>SELLER_API.authenticationFailed</errorCode>" in answer.text
 
 
+async def test_who_asks_is_said_first() -> None:
+    async with open_stall() as stall:
+        answer = await ask(stall, CARRIERS, "GetShipmentCompaniesRequest", before="<pagingData/>")
+    assert "SELLER_API.authenticationFailed" in answer.text
+
+
 async def test_calls_over_the_limit_fail_in_soaps_own_words() -> None:
     async with open_stall(other_per_minute="1") as stall:
         await ask(stall, CARRIERS, "GetShipmentCompaniesRequest")
@@ -77,7 +87,7 @@ async def test_calls_over_the_limit_fail_in_soaps_own_words() -> None:
 
 @pytest.mark.parametrize("state", [ParcelState.CREATED, ParcelState.PICKING])
 async def test_an_own_carrier_ships_paid_and_accepted_lines(state: ParcelState) -> None:
-    async with open_stall() as stall:
+    async with open_stall(make_shipment="on") as stall:
         order = stall.buy({"A": 1, "B": 1})
         first, second = line_ids(await stall.packages())
         stall.world.advance(order.parcels[0], state)
@@ -91,7 +101,7 @@ async def test_an_own_carrier_ships_paid_and_accepted_lines(state: ParcelState) 
 
 
 async def test_a_shipment_with_a_fault_ships_nothing() -> None:
-    async with open_stall() as stall:
+    async with open_stall(make_shipment="on") as stall:
         order = stall.buy({"A": 1})
         (a,) = line_ids(await stall.packages())
         for refused in (
@@ -108,15 +118,23 @@ async def test_a_shipment_with_a_fault_ships_nothing() -> None:
 
 async def test_what_is_no_soap_message_is_a_failure() -> None:
     async with open_stall() as stall:
-        for raw in (b"", b"<x/>", b"<!DOCTYPE x><x/>", b"<e><Body/></e>"):
-            answer = await stall.call("POST", CARRIERS, raw=raw)
+        encoded = b'<?xml version="1.0" encoding="x-9"?><x/>'
+        for raw in (b"", b"<x/>", b"<!DOCTYPE x><x/>", b"<e><Body/></e>", encoded):
+            answer = await stall.call("POST", CARRIERS, raw=raw, headers=XML)
             assert (answer.status, "failure" in answer.text) == (200, True)
 
 
-async def test_operations_out_of_scope_are_unknown_paths() -> None:
+async def test_an_envelope_must_call_itself_xml() -> None:
     async with open_stall() as stall:
+        request = "GetShipmentCompaniesRequest"
+        answer = await ask(stall, CARRIERS, request, headers={"Content-Type": "text/plain"})
+    assert (answer.status, "failure" in answer.text) == (200, True)
+
+
+async def test_operations_out_of_scope_are_unknown_paths() -> None:
+    async with open_stall(make_shipment="on") as stall:
         accept = await ask(stall, ORDER, "OrderItemAcceptRequest")
         claims = await ask(stall, "/ws/returnService/", "ClaimReturnListRequest")
     assert accept.status == claims.status == 503
-    async with open_stall(make_shipment="off") as stall:
+    async with open_stall() as stall:
         assert (await ask(stall, ORDER, "MakeOrderItemShipmentRequest")).status == 503

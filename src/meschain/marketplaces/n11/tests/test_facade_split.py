@@ -1,4 +1,4 @@
-"""Splitting packages, cancelling with a split, pick-up, labor costs, own carriers."""
+"""Splitting packages, cancelling with a split, pick-up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from meschain.marketplaces.n11.tests.facade_stall import (
 from meschain.sandbox.world import Order, ParcelState
 
 COLLECTION = "/rest/delivery/v1/collectionRequest"
-LABOR = "/rest/order/v1/labor-costs"
 
 
 async def picking(stall: Stall, basket: dict[str, int], **terms: object) -> tuple[Order, list[int]]:
@@ -229,14 +228,3 @@ async def test_a_pick_up_names_every_line_of_a_package_and_a_known_firm() -> Non
         assert (whole.status, whole.json) == (200, {"code": 200, "message": "success"})
         for refused in (ask(a), ask(), ask(a, b, firm="YK"), ask(a, b, package="1"), ask(a, 5)):
             assert (await refused).status == 400
-
-
-async def test_labor_costs_are_answered_line_by_line() -> None:
-    async with open_stall() as stall:
-        _, (a,) = await picking(stall, {"A": 1})
-        details = [
-            {"orderLineId": each, "totalLaborCostExcludingVAT": 10.0, "laborVatRate": 20}
-            for each in (a, 5)
-        ]
-        answer = await stall.call("PUT", LABOR, body={"laborCostDetails": details})
-    assert [row["status"] for row in answer.rows("content")] == ["SUCCESS", "FAIL"]

@@ -166,6 +166,8 @@ def test_campaign_code_is_for_the_label_and_the_carriers_number_for_tracking() -
         {"lines": [{"orderLineId": 1, "quantity": 1, "price": "NaN"}]},
         {"lines": [{"orderLineId": 1, "quantity": 1, "price": 1e300}]},
         {"lines": [{"quantity": 1, "price": 1}]},
+        {"lines": [line(sellerInvoiceAmount="Infinity")]},
+        {"lines": [line(totalMallDiscountPrice=1e300)]},
         {"lastModifiedDate": 10**18},
         {"lastModifiedDate": None, "packageHistories": None},
         {"shipmentPackageStatus": None},
@@ -201,6 +203,8 @@ def test_what_buyers_owe_is_gross_less_the_sellers_discounts_to_the_last_digit(
             sellerCouponDiscount=coupon,
             mallDiscount=mall,
             quantity=quantity,
+            sellerInvoiceAmount=None,
+            totalMallDiscountPrice=None,
         )
         for n, (price, own, coupon, mall, quantity) in enumerate(rows)
     ]
@@ -209,6 +213,57 @@ def test_what_buyers_owe_is_gross_less_the_sellers_discounts_to_the_last_digit(
     discounts = sum((own + coupon) * quantity for _, own, coupon, _, quantity in rows)
     assert sum(each.payable for each in observed) == gross - discounts
     assert [each.unit_marketplace_discount for each in observed] == [row[3] for row in rows]
+
+
+@given(st.integers(1, 999), st.integers(1, 10**7), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_rounded_discounts_of_one_unit_never_change_what_the_line_says(
+    quantity: int, price_minor: int, own_minor: int, mall_minor: int
+) -> None:
+    """The façade's way, and any marketplace's: four decimals a unit, exact for the line."""
+
+    def lira(minor: int, units: int = 1) -> Decimal:
+        return (Decimal(minor).scaleb(-2) / units).quantize(Decimal("0.0001"))
+
+    invoiced = lira(price_minor * quantity - own_minor)
+    row = line(
+        quantity=quantity,
+        price=lira(price_minor),
+        sellerDiscount=lira(own_minor, quantity),
+        sellerInvoiceAmount=invoiced,
+        mallDiscount=lira(mall_minor, quantity),
+        totalMallDiscountPrice=lira(mall_minor),
+    )
+    (observed,) = order_of(package(lines=[row])).packages[0].lines
+    assert observed.payable == invoiced
+    assert round(observed.unit_marketplace_discount * quantity, 2) == lira(mall_minor)
+
+
+def test_the_sheets_own_marketplace_discount_stands_in_its_total_only() -> None:
+    (only,) = sheet_order().packages[0].lines
+    assert only.unit_marketplace_discount == Decimal("21.8")
+    assert only.extra["totalMallDiscountPrice"] == Decimal("43.6")
+
+
+@pytest.mark.parametrize(
+    ("rate", "campaign", "net"), [(9, 2.5, "6.5"), (9, None, "9"), (None, 2, None)]
+)
+def test_a_campaign_takes_its_part_off_the_commission(
+    rate: int | None, campaign: float | None, net: str | None
+) -> None:
+    row = line(commissionRate=rate, sellerCampaignCommissionRate=campaign)
+    (observed,) = order_of(package(lines=[row])).packages[0].lines
+    assert observed.commission_percent == (None if net is None else Decimal(net))
+
+
+def test_what_is_left_of_a_package_without_id_is_not_its_part() -> None:
+    parent = package(id=None, shipmentPackageStatus="Unpacked", lines=[line(quantity=3)])
+    part = package(id=None, shipmentPackageStatus="Picking", lines=[line(quantity=2)])
+    for rows in ((parent, part), (part, parent)):
+        found = {each.external_id: each.state for each in order_of(*rows).packages}
+        assert found == {
+            "2038723470012:415490391": PackageState.PICKING,
+            "2038723470012:415490391:superseded": PackageState.SUPERSEDED,
+        }
 
 
 @given(st.integers(0, 10**11), st.integers(0, 10**11), st.sampled_from(["TRY", "USD", "EUR"]))

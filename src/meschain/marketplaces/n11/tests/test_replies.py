@@ -125,6 +125,10 @@ async def test_the_product_familys_failures(
         (html(400), Unauthorized("HTTP 400")),
         (html(503), Unknown("server_error", "HTTP 503")),
         (
+            json_reply('{"code":400,"errorCode":"maxCallLimit.reached","errorMessage":"çok"}', 400),
+            Throttled(None),
+        ),
+        (
             json_reply('{"code":400,"status":"failure","errorMessage":"olmaz"}', 400),
             Refused("400", "olmaz"),
         ),

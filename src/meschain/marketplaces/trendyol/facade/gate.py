@@ -7,14 +7,16 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum
 from http import HTTPMethod
 from typing import Final, TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
+from msgspec import inspect
 
-from meschain.marketplaces.trendyol.facade.envelope import Refused, Unauthenticated
+from meschain.marketplaces.trendyol.facade.envelope import Refused, Unauthenticated, encode
 from meschain.marketplaces.trendyol.facade.seller import Seller
 from meschain.marketplaces.trendyol.facade.settings import Settings
 from meschain.sandbox.clock import SandboxClock
@@ -28,6 +30,9 @@ _BURST_S: Final = 10.0
 _MINUTE_S: Final = 60.0
 _USER_AGENT: Final = re.compile(r"(\d+) - [A-Za-z0-9]{1,30}")
 _STOREFRONTS: Final = frozenset({"TR", "1"})
+# msgspec reads a decimal from a string too; the documented type is a number.
+_QUOTED_NUMBER: Final = re.compile(rb'"(?:salePrice|listPrice|dimensionalWeight)"\s*:\s*"')
+_ANYTHING: Final = msgspec.json.Decoder(float_hook=Decimal)
 
 
 class Bucket(Enum):
@@ -49,16 +54,24 @@ class Bucket(Enum):
         self.limits = limits
 
 
+class Request(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """A body, or part of one: the fields that the sheet names for this very call."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One admitted request."""
 
     request: web.Request
     seller: Seller
+    settings: Settings
 
     def text(self, name: str) -> str | None:
-        """A query parameter; an empty one counts as not given."""
-        return self.request.query.get(name) or None
+        """A query parameter; an empty one counts as not given, two of a name contradict."""
+        given = self.request.query.getall(name, [])
+        if len(given) > 1:
+            raise Refused(400, f"invalid.{name}", f"{name} must be given once")
+        return given[0] or None if given else None
 
     def number(self, name: str, default: int, *, low: int = 0, high: int | None = None) -> int:
         """A whole-number query parameter within its bounds."""
@@ -80,14 +93,17 @@ class Call:
             raise Refused(400, f"invalid.{name}", f"{name}: {given}")
         return given
 
-    def listed(self, name: str, *, most: int) -> list[str]:
-        """A repeated or comma-separated parameter: the sheet leaves the encoding open."""
-        values = [
-            part.strip()
-            for given in self.request.query.getall(name, [])
-            for part in given.split(",")
-            if part.strip()
-        ]
+    def listed(self, name: str, *, most: int, form: str = "") -> list[str]:
+        """An array, repeated or with commas.
+
+        The setting ``arrays`` decides where no ``form`` is documented.
+        """
+        form = form or self.settings.arrays
+        given = self.request.query.getall(name, [])
+        if form == "comma" and len(given) > 1:
+            raise Refused(400, f"invalid.{name}", f"{name} must be one list with commas")
+        parts = given if form == "repeated" else ",".join(given).split(",")
+        values = [part.strip() for part in parts if part.strip()]
         if len(values) > most:
             raise Refused(400, f"invalid.{name}", f"{name}: at most {most}")
         return values
@@ -101,15 +117,36 @@ class Call:
         return await self.request.read()
 
     async def body(self, decoder: msgspec.json.Decoder[Body]) -> Body:
-        return decode(decoder, await self.raw_body())
+        return (await self.raw_and_body(decoder))[1]
+
+    async def raw_and_body(self, decoder: msgspec.json.Decoder[Body]) -> tuple[bytes, Body]:
+        """Read the body as sent and typed.
+
+        A missing field or a wrong type is the request's error (sheet 1.5). So is a field that the
+        sheet does not name, unless a setting drops it from both.
+        """
+        raw = await self.raw_body()
+        if _QUOTED_NUMBER.search(raw):
+            raise Refused(400, "invalid.request", "prices and weights must be numbers")
+        try:
+            if self.settings.unknown_fields == "ignore":
+                raw = encode(_named(_ANYTHING.decode(raw), inspect.type_info(decoder.type)))
+            return raw, decoder.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as mistake:
+            raise Refused(400, "invalid.request", str(mistake)) from mistake
 
 
-def decode(decoder: msgspec.json.Decoder[Body], raw: bytes) -> Body:
-    """The typed body; a missing field or a wrong type is the request's error (sheet 1.5)."""
-    try:
-        return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as mistake:
-        raise Refused(400, "invalid.request", str(mistake)) from mistake
+def _named(value: object, kind: inspect.Type) -> object:
+    """The parsed body without what ``kind`` does not name."""
+    if isinstance(kind, inspect.UnionType):
+        for member in kind.types:
+            value = _named(value, member)
+    elif isinstance(kind, inspect.ListType) and isinstance(value, list):
+        return [_named(entry, kind.item_type) for entry in value]
+    elif isinstance(kind, inspect.StructType) and isinstance(value, dict):
+        fields = {field.encode_name: field.type for field in kind.fields}
+        return {name: _named(value[name], fields[name]) for name in value.keys() & fields.keys()}
+    return value
 
 
 def _whole(name: str, given: str) -> int:
@@ -126,6 +163,7 @@ class Operation:
     path: str  # below the service prefix
     bucket: Bucket
     answer: Callable[[Call], Awaitable[web.Response]]
+    query: frozenset[str] | None = frozenset()  # parameters that the sheet names; None: any
 
 
 class Gate:
@@ -152,7 +190,8 @@ class Gate:
             seller = self._authenticate(request)
             self._charge(seller, operation)
             self._check_storefront(request)
-            return await operation.answer(Call(request, seller))
+            self._check_query(request, operation)
+            return await operation.answer(Call(request, seller, self._settings))
 
         return handle
 
@@ -177,6 +216,13 @@ class Gate:
         storefront = request.headers.get("storeFrontCode")
         if storefront is not None and storefront not in _STOREFRONTS:
             raise Refused(400, "invalid.storefrontcode", f"storeFrontCode: {storefront}")
+
+    def _check_query(self, request: web.Request, operation: Operation) -> None:
+        if operation.query is None or self._settings.unknown_fields == "ignore":
+            return
+        unknown = request.query.keys() - operation.query
+        if unknown:
+            raise Refused(400, "invalid.parameter", f"unknown: {min(unknown)}")
 
     def _charge(self, seller: Seller, operation: Operation) -> None:
         if self._settings.quotas == "off":

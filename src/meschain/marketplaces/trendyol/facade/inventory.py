@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from decimal import Decimal
 from hashlib import blake2b
@@ -19,7 +18,7 @@ from meschain.marketplaces.trendyol.facade.batch import (
     iso_instant,
 )
 from meschain.marketplaces.trendyol.facade.envelope import Refused
-from meschain.marketplaces.trendyol.facade.gate import Call, decode
+from meschain.marketplaces.trendyol.facade.gate import Call, Request
 from meschain.marketplaces.trendyol.facade.seller import APPROVED_STATES, Seller
 from meschain.marketplaces.trendyol.facade.settings import Settings
 from meschain.sandbox.world import Shelf, World
@@ -30,31 +29,33 @@ _REPEAT_S: Final = 15 * 60.0
 _PRICE_UPDATES_MAX: Final = 30
 _PRICE_WINDOW_S: Final = 60.0
 _REPEATED: Final = "15 dakika boyunca aynı isteği tekrarlı olarak atamazsınız!"
-# msgspec reads a decimal from a string too; the documented type is a number.
-_QUOTED_PRICE: Final = re.compile(rb'"(?:salePrice|listPrice)"\s*:\s*"')
 
 
-class InventoryItem(msgspec.Struct, rename="camel", gc=False):
-    """One item; what is absent stays as it is. The date is for the echo: results carry it."""
+class InventoryItem(Request, gc=False):
+    """One item; what is absent stays as it is."""
 
     barcode: str
     quantity: int | None = None
     sale_price: Decimal | None = None
     list_price: Decimal | None = None
-    update_request_date: str = ""
 
 
-class InventoryBody(msgspec.Struct):
+class InventoryBody(Request):
     items: list[InventoryItem]
 
 
+class InventoryEcho(InventoryItem, gc=False):
+    """The item as results show it."""
+
+    update_request_date: str = ""
+
+
+class InventoryEchoes(Request):
+    items: list[InventoryEcho]
+
+
 _DECODER: Final = msgspec.json.Decoder(InventoryBody)
-
-
-def check_prices_are_numbers(raw: bytes) -> None:
-    """Refuse ``"salePrice": "10.0"``."""
-    if _QUOTED_PRICE.search(raw):
-        raise Refused(400, "invalid.request", "salePrice and listPrice must be numbers")
+_ECHOES: Final = msgspec.json.Decoder(InventoryEchoes)
 
 
 def price_minor(price: Decimal) -> int | None:
@@ -66,10 +67,10 @@ def price_minor(price: Decimal) -> int | None:
     return minor if minor == scaled else None
 
 
-def _echoes(batch: Batch) -> list[InventoryItem]:
+def _echoes(batch: Batch) -> list[InventoryEcho]:
     """The typed items again: ten times cheaper than untyped ones, and read for every batch."""
     date = iso_instant(batch.created_at)
-    items = _DECODER.decode(batch.raw).items
+    items = _ECHOES.decode(batch.raw).items
     for item in items:
         item.update_request_date = date
     return items
@@ -87,9 +88,8 @@ class Inventory:
         self._batches = batches
 
     async def update(self, call: Call) -> web.Response:
-        raw = await call.raw_body()
-        check_prices_are_numbers(raw)
-        items = decode(_DECODER, raw).items
+        raw, body = await call.raw_and_body(_DECODER)
+        items = body.items
         for item in items:
             if not item.barcode.strip():
                 raise Refused(400, "invalid.barcode", "barcode must not be empty")

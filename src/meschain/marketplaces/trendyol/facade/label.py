@@ -8,8 +8,9 @@ import msgspec
 from aiohttp import web
 
 from meschain.marketplaces.trendyol.facade.envelope import Refused, json_reply
-from meschain.marketplaces.trendyol.facade.gate import Call
+from meschain.marketplaces.trendyol.facade.gate import Call, Request
 from meschain.marketplaces.trendyol.facade.seller import Seller
+from meschain.marketplaces.trendyol.facade.settings import Settings
 from meschain.sandbox.world import Parcel, ParcelState, World
 
 _CARRIERS: Final = frozenset({"TEXMP", "ARASMP"})
@@ -17,7 +18,7 @@ _STATES: Final = frozenset({ParcelState.PICKING, ParcelState.INVOICED})
 Boxes = Annotated[int, msgspec.Meta(ge=1, le=100)]
 
 
-class LabelBody(msgspec.Struct, rename="camel"):
+class LabelBody(Request):
     format: Literal["ZPL"]
     box_quantity: Boxes | None = None
     volumetric_height: float | None = None
@@ -29,14 +30,17 @@ _DECODER: Final = msgspec.json.Decoder(LabelBody)
 class CommonLabel:
     """POST asks for a label, GET fetches it: one per box."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, settings: Settings) -> None:
         self._world = world
+        self._settings = settings
 
     async def create(self, call: Call) -> web.Response:
         body = await call.body(_DECODER)
         parcel = self._parcel(call)
         if parcel.carrier not in _CARRIERS:
             raise Refused(400, "invalid.carrier", "Only Trendyol Express and Aras have labels")
+        if self._settings.cargo_payer == "seller":
+            raise Refused(400, "invalid.contract", "Only Trendyol's own contract has labels")
         if parcel.state not in _STATES:
             raise Refused(400, "invalid.status", "Package must be Picking or Invoiced")
         facts = call.seller.parcels[parcel.number]

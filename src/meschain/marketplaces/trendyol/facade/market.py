@@ -9,6 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
+from meschain.marketplaces.trendyol.facade import order_read, product_read
 from meschain.marketplaces.trendyol.facade.batch import Batches
 from meschain.marketplaces.trendyol.facade.catalog import Catalog
 from meschain.marketplaces.trendyol.facade.edge import MARKETPLACE, Edge
@@ -145,11 +146,17 @@ class TrendyolFacade:
         values = category + "/attributes/{attributeId:\\d+}/values"
         reads, writes = Bucket.PRODUCT_READ, Bucket.PRODUCT_WRITE
         return [
-            Operation(GET, "/product/brands", reads, reference.brands),
-            Operation(GET, "/product/brands/by-name", reads, reference.brands_by_name),
-            Operation(GET, "/product/product-categories", reads, reference.categories),
-            Operation(GET, category + "/attributes", reads, reference.attributes),
-            Operation(GET, values, reads, reference.attribute_values),
+            Operation(GET, "/product/brands", reads, reference.brands, frozenset({"page", "size"})),
+            Operation(
+                GET, "/product/brands/by-name", reads, reference.brands_by_name, frozenset({"name"})
+            ),
+            Operation(
+                GET, "/product/product-categories", reads, reference.categories, frozenset({"name"})
+            ),
+            Operation(
+                GET, category + "/attributes", reads, reference.attributes, frozenset({"required"})
+            ),
+            Operation(GET, values, reads, reference.attribute_values, frozenset({"page", "size"})),
             Operation(
                 GET,
                 "/product/lookup/cargo-providers",
@@ -165,12 +172,24 @@ class TrendyolFacade:
             Operation(PUT, products + "/archive-state", writes, write.archive),
             Operation(DELETE, products, writes, write.delete),
             Operation(PUT, products + "/unlock", writes, write.unlock),
-            Operation(GET, products + "/approved", reads, read.approved),
+            Operation(GET, products + "/approved", reads, read.approved, product_read.LIST_QUERY),
             Operation(
-                GET, products + "/approved/inventory-and-price", reads, read.inventory_and_price
+                GET,
+                products + "/approved/inventory-and-price",
+                reads,
+                read.inventory_and_price,
+                product_read.INVENTORY_QUERY,
             ),
-            Operation(GET, products + "/unapproved", reads, read.unapproved),
-            Operation(GET, products + "/{contentId:\\d+}/update-audits", reads, read.update_audits),
+            Operation(
+                GET, products + "/unapproved", reads, read.unapproved, product_read.LIST_QUERY
+            ),
+            Operation(
+                GET,
+                products + "/{contentId:\\d+}/update-audits",
+                reads,
+                read.update_audits,
+                product_read.AUDIT_QUERY,
+            ),
             Operation(GET, seller + "/product/{barcode}", reads, read.single),
             Operation(GET, products + "/batch-requests/{batchRequestId}", reads, batches.result),
             Operation(
@@ -184,16 +203,20 @@ class TrendyolFacade:
     def _order_operations(self) -> list[Operation]:
         read = OrderRead(self._world, self._settings, self._packages)
         action = OrderAction(self._world, self._settings, self._catalog.taxonomy, self._timetable)
-        label = CommonLabel(self._world)
+        label = CommonLabel(self._world, self._settings)
         seller = "/order/sellers/{sellerId}"
         package = seller + "/shipment-packages/{packageId:\\d+}"
         common_label = "/sellers/{sellerId}/common-label/{cargoTrackingNumber}"
         status, change = Bucket.PACKAGE_STATUS, Bucket.PACKAGE_CHANGE
         extra_time = package + "/extended-agreed-delivery-date"
         return [
-            Operation(GET, seller + "/orders", Bucket.PACKAGES, read.first_version),
-            Operation(GET, seller + "/v2/orders", Bucket.PACKAGES, read.listed),
-            Operation(GET, seller + "/orders/stream", Bucket.STREAM, read.stream),
+            Operation(GET, seller + "/orders", Bucket.PACKAGES, read.first_version, query=None),
+            Operation(
+                GET, seller + "/v2/orders", Bucket.PACKAGES, read.listed, order_read.LIST_QUERY
+            ),
+            Operation(
+                GET, seller + "/orders/stream", Bucket.STREAM, read.stream, order_read.STREAM_QUERY
+            ),
             Operation(PUT, package, status, action.set_status),
             Operation(PUT, package + "/alternative-delivery", status, action.ship_by_own_courier),
             Operation(PUT, package + "/warehouse", status, action.set_warehouse),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +15,7 @@ from aiohttp import web
 
 from meschain.marketplaces.trendyol.facade.edge import MARKETPLACE
 from meschain.marketplaces.trendyol.facade.envelope import Refused
-from meschain.marketplaces.trendyol.facade.gate import Call
+from meschain.marketplaces.trendyol.facade.gate import Call, Request
 from meschain.marketplaces.trendyol.facade.package import STATUS, UNSUPPLIED_REASONS
 from meschain.marketplaces.trendyol.facade.seller import PackageFacts, Seller
 from meschain.marketplaces.trendyol.facade.settings import Settings
@@ -26,81 +27,85 @@ from meschain.sandbox.world import Impossible, Parcel, ParcelState, World
 _WORKABLE: Final = frozenset({ParcelState.CREATED, ParcelState.PICKING, ParcelState.INVOICED})
 _READY: Final = frozenset({ParcelState.PICKING, ParcelState.INVOICED})
 _BOX_INFO_CARRIERS: Final = frozenset({"CEVAMP", "CEVATEDARIK"})  # UPS has no code to assign
+# A link or a phone number; the spaces and signs a phone may hold are ours.
+_LINK: Final = re.compile(r"https?://[^\s/]+\S*")
+_PHONE: Final = re.compile(r"\+?[0-9][0-9 ()-]{5,19}")
+_INVOICE_NUMBER: Final = re.compile(r"[A-Za-z0-9]{3}20[2-9][0-9][0-9]{9}")  # fact sheet 6.6
 _RELABELLED_BASE: Final = 7_290_000_000_000_001  # apart from the world's own numbers
 
 
-class Empty(msgspec.Struct):
+class Empty(Request):
     """``params`` of calls that take none."""
 
 
-class LineQuantity(msgspec.Struct, rename="camel"):
+class LineQuantity(Request):
     line_id: int
     quantity: int
 
 
-class StatusParams(msgspec.Struct, rename="camel"):
+class StatusParams(Request):
     invoice_number: str | None = None
 
 
-class StatusBody(msgspec.Struct):
+class StatusBody(Request):
     status: Literal["Picking", "Invoiced"]
     lines: list[LineQuantity]
     params: StatusParams
 
 
-class UnsuppliedBody(msgspec.Struct, rename="camel"):
+class UnsuppliedBody(Request):
     lines: list[LineQuantity]
     reason_id: int
 
 
-class SplitGroup(msgspec.Struct, rename="camel"):
+class SplitGroup(Request):
     order_line_ids: list[int]
 
 
-class MultiSplitBody(msgspec.Struct, rename="camel"):
+class MultiSplitBody(Request):
     split_groups: list[SplitGroup]
 
 
-class LineQuantities(msgspec.Struct, rename="camel"):
+class LineQuantities(Request):
     order_line_id: int
     quantities: list[int]
 
 
-class QuantitySplitBody(msgspec.Struct, rename="camel"):
+class QuantitySplitBody(Request):
     quantity_split: list[LineQuantities]
 
 
-class PackageDetail(msgspec.Struct, rename="camel"):
+class PackageDetail(Request):
     order_line_id: int
     quantities: int  # a whole number here, a list in the quantity split
 
 
-class SplitPackage(msgspec.Struct, rename="camel"):
+class SplitPackage(Request):
     package_details: list[PackageDetail]
 
 
-class SplitPackagesBody(msgspec.Struct, rename="camel"):
+class SplitPackagesBody(Request):
     split_packages: list[SplitPackage]
 
 
-class BoxInfoBody(msgspec.Struct, rename="camel"):
+class BoxInfoBody(Request):
     box_quantity: int
     deci: int
 
 
-class CarrierBody(msgspec.Struct, rename="camel"):
+class CarrierBody(Request):
     cargo_provider: str
 
 
-class WarehouseBody(msgspec.Struct, rename="camel"):
+class WarehouseBody(Request):
     warehouse_id: int
 
 
-class ExtraTimeBody(msgspec.Struct, rename="camel"):
+class ExtraTimeBody(Request):
     extended_day_count: Literal[1, 2, 3]
 
 
-class OwnCourierBody(msgspec.Struct, rename="camel"):
+class OwnCourierBody(Request):
     is_phone_number: bool
     tracking_info: str
     params: Empty
@@ -141,12 +146,16 @@ class OrderAction:
         parcel = self._parcel(call)
         if _by_line(body.lines) != parcel.units:
             raise Refused(400, "invalid.lines", "lines must be the package's lines, whole")
+        invoice_number = body.params.invoice_number or ""
+        is_checked = bool(invoice_number) and self._settings.invoice_number == "form"
+        if is_checked and not _INVOICE_NUMBER.fullmatch(invoice_number):
+            raise Refused(400, "invalid.invoiceNumber", f"invoiceNumber: {invoice_number}")
         if body.status == "Picking":
             _require(parcel, frozenset({ParcelState.CREATED}))
             self._world.advance(parcel, ParcelState.PICKING)
         else:
             _require(parcel, frozenset({ParcelState.PICKING}))
-            parcel.invoice_number = body.params.invoice_number or ""
+            parcel.invoice_number = invoice_number
             self._world.advance(parcel, ParcelState.INVOICED)
         return web.Response()
 
@@ -199,6 +208,8 @@ class OrderAction:
         unknown = [line_id for line_id in group.order_line_ids if line_id not in units]
         if unknown:
             raise Refused(400, "invalid.orderLineIds", f"unknown: {unknown[0]}")
+        if len(set(group.order_line_ids)) != len(group.order_line_ids):
+            raise Refused(400, "invalid.orderLineIds", "a line may be named once")
         return {line_id: units[line_id] for line_id in group.order_line_ids}
 
     def _split(self, call: Call, groups: Sequence[Mapping[int, int]]) -> web.Response:
@@ -273,11 +284,13 @@ class OrderAction:
         """The only way a seller sets Shipped."""
         body = await call.body(_OWN_COURIER)
         parcel = self._parcel(call)
-        if not body.tracking_info.strip():
-            raise Refused(400, "invalid.trackingInfo", "trackingInfo must not be empty")
+        if not (_PHONE if body.is_phone_number else _LINK).fullmatch(body.tracking_info):
+            raise Refused(400, "invalid.trackingInfo", "trackingInfo must be a link or a phone")
         _require(parcel, _READY)
+        boxes = 1 if body.box_quantity is None else body.box_quantity
+        deci = parcel.desi if body.deci is None else body.deci
+        self._set_boxes(call.seller, parcel, boxes, deci)
         parcel.tracking_number = body.tracking_info
-        self._set_boxes(call.seller, parcel, body.box_quantity or 1, body.deci or parcel.desi)
         self._world.advance(parcel, ParcelState.SHIPPED)
         return web.Response()
 

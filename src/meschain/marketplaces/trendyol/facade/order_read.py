@@ -35,6 +35,15 @@ _STREAM_STATUSES: Final = frozenset(STATUS.values()) | {"Verified"}
 _LIST_STATUSES: Final = frozenset(STATUS.values()) - {"UnPacked"}
 _DATE_FIELDS: Final = frozenset({"PackageLastModifiedDate", "CreatedDate"})
 _DIRECTIONS: Final = frozenset({"ASC", "DESC"})
+STREAM_QUERY: Final = frozenset(
+    {"packageItemStatuses", "lastModifiedStartDate", "lastModifiedEndDate", "size", "nextCursor"}
+)
+LIST_QUERY: Final = frozenset(
+    {
+        "startDate", "endDate", "page", "size", "orderNumber", "status", "orderByField",
+        "orderByDirection", "shipmentPackageIds",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +73,10 @@ class OrderRead:
     # — GET …/orders/stream —
     async def stream(self, call: Call) -> web.Response:
         size = call.number("size", _SIZE_DEFAULT, low=1, high=_SIZE_MAX)
-        statuses = self._statuses(call, "packageItemStatuses", _STREAM_STATUSES)
+        statuses = frozenset(call.listed("packageItemStatuses", most=20, form="comma"))
+        if not statuses <= _STREAM_STATUSES:
+            unknown = min(statuses - _STREAM_STATUSES)
+            raise Refused(400, "invalid.packageItemStatuses", f"unknown: {unknown}")
         filters = tuple(
             call.request.query.get(name, "")
             for name in ("packageItemStatuses", "lastModifiedStartDate", "lastModifiedEndDate")
@@ -127,7 +139,7 @@ class OrderRead:
         page = call.number("page", 0)
         if (page + 1) * size > _REACHABLE_MAX:
             raise Refused(429, "too.many.requests", "Only the first 10000 packages can be listed")
-        statuses = self._statuses(call, "status", _LIST_STATUSES, most=1)
+        status = call.choice("status", _LIST_STATUSES)
         field = call.choice("orderByField", _DATE_FIELDS) or "CreatedDate"
         direction = call.choice("orderByDirection", _DIRECTIONS) or "DESC"
         dated = _modified_ms if field == "PackageLastModifiedDate" else _created_ms
@@ -142,7 +154,7 @@ class OrderRead:
             parcel
             for parcel in candidates
             if window.start_ms <= dated(parcel) <= window.end_ms
-            and (not statuses or STATUS[parcel.state] in statuses)
+            and status in {None, STATUS[parcel.state]}
         ]
         found.sort(key=_by(dated), reverse=direction == "DESC")
         return json_reply(
@@ -176,15 +188,6 @@ class OrderRead:
     # — both —
     def _documents(self, seller: Seller, parcels: Iterable[Parcel]) -> list[dict[str, object]]:
         return [self._packages.document(seller, parcel) for parcel in parcels]
-
-    @staticmethod
-    def _statuses(
-        call: Call, name: str, known: frozenset[str], *, most: int = 20
-    ) -> frozenset[str]:
-        given = frozenset(call.listed(name, most=most))
-        if not given <= known:
-            raise Refused(400, f"invalid.{name}", f"unknown: {', '.join(sorted(given - known))}")
-        return given
 
     def _window(
         self, call: Call, names: tuple[str, str], *, default_days: int, history: timedelta

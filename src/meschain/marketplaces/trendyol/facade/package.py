@@ -204,7 +204,12 @@ class Packages:
             "invoiceAddress": _invoice_address(buyer),
             "lines": lines,
             **_PACKAGE_CONSTANTS,
+            **self._payer(),
         }
+
+    def _payer(self) -> dict[str, object]:
+        """1 on the seller's own contract, absent when the marketplace pays (fact sheet 6.2)."""
+        return {"whoPays": 1} if self._settings.cargo_payer == "seller" else {}
 
     def carrier_name(self, parcel: Parcel) -> str:
         provider = self._taxonomy.cargo_providers.get(parcel.carrier)
@@ -220,8 +225,10 @@ class Packages:
         shelf, buyer = line.shelf, parcel.order.buyer
         card = seller.cards.get(shelf.key)
         gross = major(line.unit_sale_minor)
-        seller_discount = _average([line.unit_seller_discounts_minor[unit] for unit in units])
-        ty_discount = _average([_marketplace_discount(line, buyer, unit) for unit in units])
+        seller_minor = [line.unit_seller_discounts_minor[unit] for unit in units]
+        ty_minor = [_marketplace_discount(line, buyer, unit) for unit in units]
+        # Documents disagree whether a line's discounts are per unit or of all (fact sheet 6.2).
+        shown = _total if self._settings.line_discounts == "total" else _average
         reason = int(parcel.cancel_reason) if parcel.cancel_reason.isdigit() else 0
         category_id = 0 if card is None else card.category_id
         root = self._taxonomy.root_of.get(category_id)
@@ -244,10 +251,10 @@ class Packages:
             "businessUnit": "" if root is None else root.name,
             "orderLineItemStatusName": STATUS[parcel.state],
             "lineGrossAmount": gross,
-            "lineSellerDiscount": seller_discount,
-            "lineTyDiscount": ty_discount,
-            "lineTotalDiscount": seller_discount + ty_discount,
-            "lineUnitPrice": gross - seller_discount - ty_discount,
+            "lineSellerDiscount": shown(seller_minor),
+            "lineTyDiscount": shown(ty_minor),
+            "lineTotalDiscount": shown(seller_minor) + shown(ty_minor),
+            "lineUnitPrice": gross - _average(seller_minor) - _average(ty_minor),
             "discountDetails": [
                 {
                     "lineItemId": f"{line.line_id}{unit:03d}",
@@ -289,6 +296,10 @@ def _average(minor: list[int]) -> Decimal:
     if not any(minor):
         return _ZERO
     return (Decimal(sum(minor)) / 100 / len(minor)).quantize(_CENT, ROUND_HALF_UP)
+
+
+def _total(minor: list[int]) -> Decimal:
+    return major(sum(minor)) if any(minor) else _ZERO
 
 
 def _agreed_delivery(placed_at: datetime, extended_days: int) -> int:

@@ -43,6 +43,13 @@ _APPROVED_DATES: Final = frozenset(
 )
 _UNAPPROVED_DATES: Final = frozenset({"CREATED_DATE", "LAST_MODIFIED_DATE"})
 _DIRECTIONS: Final = frozenset({"ASC", "DESC"})
+_PAGING: Final = {"page", "size", "orderByDirection", "nextPageToken"}
+_KEYS: Final = {"barcode", "barcodes", "contentId", "stockCode", "productMainId", "status"}
+INVENTORY_QUERY: Final = frozenset(_PAGING | _KEYS)
+LIST_QUERY: Final = INVENTORY_QUERY | {
+    "origin", "brandIds", "supplierId", "startDate", "endDate", "dateQueryType",
+}  # fmt: skip
+AUDIT_QUERY: Final = frozenset({"page", "size", "status"})
 _AUDIT_STATUSES: Final = frozenset({"SUCCESS", "FAIL", "RUNNING"})
 
 CardTest = Callable[[Card], bool]
@@ -64,6 +71,7 @@ class ProductRead:
     def __init__(self, catalog: Catalog, settings: Settings) -> None:
         self._catalog = catalog
         self._settings = settings
+        self._shows_quantity = settings.approved_quantity == "present"
 
     # — GET …/products/approved —
     async def approved(self, call: Call) -> web.Response:
@@ -147,7 +155,7 @@ class ProductRead:
             "channels": list(card.channels),
             "deliveryOption": {"deliveryDuration": card.delivery_duration},
             "stock": {
-                "quantity": shelf.quantity,
+                **({"quantity": shelf.quantity} if self._shows_quantity else {}),
                 "lastModifiedDate": _optional_ms(card.stock_changed_at),
             },
             "price": {
@@ -203,8 +211,8 @@ class ProductRead:
 
     def _unapproved_row(self, seller: Seller, card: Card) -> dict[str, object]:
         shelf = card.shelf
-        is_rejected = shelf.state is ShelfState.REJECTED
-        return {
+        images = [{"url": url} for url in card.images]
+        row: dict[str, object] = {
             "supplierId": seller.number,
             "productMainId": card.product_main_id,
             "createDateTime": _optional_ms(shelf.created_at),
@@ -221,8 +229,6 @@ class ProductRead:
             "vatRate": shelf.vat_percent,
             "dimensionalWeight": card.dimensional_weight,
             "stockCode": shelf.stock_code,
-            # Documented as "media", sent as "images" (fact sheet 15.15).
-            self._settings.unapproved_images: [{"url": url} for url in card.images],
             "attributes": [self._attribute(value) for value in card.attributes],
             "rejectReasonDetails": [
                 {"rejectReason": reason, "rejectReasonDetail": reason}
@@ -230,6 +236,12 @@ class ProductRead:
             ],
             "locationBasedDelivery": card.location_based_delivery,
             "lotNumber": card.lot_number,
+        }
+        if self._settings.unapproved_rows == "documented":
+            return row | {"media": images}
+        is_rejected = shelf.state is ShelfState.REJECTED
+        return row | {  # as seen live (fact sheet 3.5)
+            "images": images,
             "status": "rejected" if is_rejected else "pendingApproval",
             "origin": card.origin,
             "cargoProviders": list(card.cargo_providers),
@@ -382,6 +394,8 @@ def _barcodes(call: Call) -> list[str]:
 
 def _key_tests(call: Call) -> list[CardTest]:
     """Filters on keys, the same in both lists."""
+    if call.optional_number("supplierId") not in {None, call.seller.number}:
+        raise Refused(400, "invalid.supplierId", "supplierId is another seller's")
     tests: list[CardTest] = []
     barcodes = frozenset(_barcodes(call))
     if barcodes:
@@ -456,6 +470,8 @@ def _between(call: Call, dated: Callable[[Card], datetime | None]) -> list[CardT
     start_ms, end_ms = call.optional_number("startDate"), call.optional_number("endDate")
     if start_ms is None and end_ms is None:
         return []
+    if start_ms is not None and end_ms is not None and end_ms < start_ms:
+        raise Refused(400, "invalid.startDate", "endDate is before startDate")
 
     def test(card: Card) -> bool:
         at = dated(card)

@@ -6,12 +6,14 @@ from decimal import Decimal
 
 import msgspec
 
+from meschain.marketplaces.trendyol.facade.gate import Request
 
-class Image(msgspec.Struct):
+
+class Image(Request):
     url: str
 
 
-class AttributeInput(msgspec.Struct, rename="camel"):
+class AttributeInput(Request):
     """Both documented spellings: the guide's and the definition's (fact sheet 3.3)."""
 
     attribute_id: int
@@ -21,11 +23,12 @@ class AttributeInput(msgspec.Struct, rename="camel"):
     custom_attribute_value: str | None = None
 
 
-class DeliveryOption(msgspec.Struct, rename="camel"):
+class DeliveryOption(Request):
     delivery_duration: int
+    fast_delivery_type: str | None = None  # ignored since 2026-08-17
 
 
-class ProductItem(msgspec.Struct, rename="camel", kw_only=True):
+class ProductItem(Request, kw_only=True):
     """What a new product and a not yet approved one have in common."""
 
     barcode: str
@@ -44,22 +47,27 @@ class ProductItem(msgspec.Struct, rename="camel", kw_only=True):
     lot_number: str | None = None
     shipment_address_id: int | None = None
     returning_address_id: int | None = None
+
+
+class CreateItem(ProductItem, kw_only=True):
     cargo_providers: list[str] | None = None
-    location_based_delivery: str | None = None
-
-
-class CreateItem(ProductItem, rename="camel", kw_only=True):
     quantity: int
     list_price: Decimal
     sale_price: Decimal
 
 
-class CreateBody(msgspec.Struct):
+class CreateBody(Request):
     items: list[CreateItem]
 
 
-class UnapprovedItem(msgspec.Struct, rename="camel", kw_only=True):
-    """As ProductItem, but only the barcode is certain."""
+class WholeUnapprovedItem(ProductItem, kw_only=True):
+    """An update together with what it leaves as it is. Price and stock have no place in it."""
+
+    location_based_delivery: str | None = None
+
+
+class UnapprovedItem(Request, kw_only=True):
+    """As WholeUnapprovedItem, but only the barcode is certain."""
 
     barcode: str
     title: str | None = None
@@ -77,15 +85,14 @@ class UnapprovedItem(msgspec.Struct, rename="camel", kw_only=True):
     lot_number: str | None = None
     shipment_address_id: int | None = None
     returning_address_id: int | None = None
-    cargo_providers: list[str] | None = None
     location_based_delivery: str | None = None
 
 
-class UnapprovedBody(msgspec.Struct):
+class UnapprovedBody(Request):
     items: list[UnapprovedItem]
 
 
-class ContentItem(msgspec.Struct, rename="camel", kw_only=True):
+class ContentItem(Request, kw_only=True):
     content_id: int
     title: str | None = None
     description: str | None = None
@@ -93,11 +100,11 @@ class ContentItem(msgspec.Struct, rename="camel", kw_only=True):
     attributes: list[AttributeInput] | None = None
 
 
-class ContentBody(msgspec.Struct):
+class ContentBody(Request):
     items: list[ContentItem]
 
 
-class VariantItem(msgspec.Struct, rename="camel", kw_only=True):
+class VariantItem(Request, kw_only=True):
     """UNSET tells an absent field from a null one: no partial update here."""
 
     barcode: str
@@ -113,33 +120,33 @@ class VariantItem(msgspec.Struct, rename="camel", kw_only=True):
     cargo_providers: list[str] | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class VariantBody(msgspec.Struct):
+class VariantBody(Request):
     items: list[VariantItem]
 
 
-class DeliveryItem(msgspec.Struct, rename="camel"):
+class DeliveryItem(Request):
     barcode: str
     delivery_options: DeliveryOption
 
 
-class DeliveryBody(msgspec.Struct):
+class DeliveryBody(Request):
     items: list[DeliveryItem]
 
 
-class ArchiveItem(msgspec.Struct):
+class ArchiveItem(Request):
     barcode: str
     archived: bool
 
 
-class ArchiveBody(msgspec.Struct):
+class ArchiveBody(Request):
     items: list[ArchiveItem]
 
 
-class BarcodeItem(msgspec.Struct):
+class BarcodeItem(Request):
     barcode: str
 
 
-class BarcodeBody(msgspec.Struct):
+class BarcodeBody(Request):
     """Delete and unlock."""
 
     items: list[BarcodeItem]

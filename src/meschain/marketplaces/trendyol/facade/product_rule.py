@@ -52,7 +52,7 @@ def stored_barcode(barcode: str) -> str:
 
 def create_reasons(item: CreateItem, known: Known) -> list[str]:
     """All that forbids this new product."""
-    reasons = product_reasons(item, known)
+    reasons = product_reasons(item, known, cargo_providers=item.cargo_providers or ())
     if not 0 <= item.quantity <= QUANTITY_MAX:
         reasons.append(f"Stok adedi 0 ile {QUANTITY_MAX} arasında olmalıdır.")
     sale, listed = price_minor(item.sale_price), price_minor(item.list_price)
@@ -63,8 +63,14 @@ def create_reasons(item: CreateItem, known: Known) -> list[str]:
     return reasons
 
 
-def product_reasons(item: ProductItem, known: Known) -> list[str]:
-    """What a new product and an unapproved update have in common."""
+def product_reasons(
+    item: ProductItem,
+    known: Known,
+    *,
+    cargo_providers: Iterable[str] = (),
+    location_based_delivery: str | None = None,
+) -> list[str]:
+    """What a new product and an unapproved update have in common, and what one of them adds."""
     reasons: list[str] = []
     if not _BARCODE.fullmatch(stored_barcode(item.barcode)):
         reasons.append("Barkod en fazla 40 karakter olmalı; yalnızca . - _ kullanılabilir.")
@@ -84,8 +90,8 @@ def product_reasons(item: ProductItem, known: Known) -> list[str]:
         origin=item.origin,
         lot_number=item.lot_number,
         address_ids=(item.shipment_address_id, item.returning_address_id),
-        cargo_providers=item.cargo_providers or (),
-        location_based_delivery=item.location_based_delivery,
+        cargo_providers=cargo_providers,
+        location_based_delivery=location_based_delivery,
     )
     category = known.taxonomy.leaf(item.category_id)
     if category is None:
@@ -197,6 +203,20 @@ def _value_reasons(entry: AttributeInput, rule: AttributeRule, taxonomy: Taxonom
         return [f"{name}: birden fazla değer kabul edilmiyor."]
     unknown = [value_id for value_id in ids if value_id not in taxonomy.attribute_values[rule.id]]
     return [f"{name}: {value_id} numaralı değer yok." for value_id in unknown]
+
+
+def form_reasons(inputs: Iterable[AttributeInput], form: str, taxonomy: Taxonomy) -> list[str]:
+    """One documented form an attribute, and the demanded one (``any`` takes both; sheet 3.3)."""
+    reasons: list[str] = []
+    for entry in inputs:
+        in_definition = (entry.attribute_value_ids, entry.attribute_value) != (None, None)
+        in_guide = (entry.attribute_value_id, entry.custom_attribute_value) != (None, None)
+        is_wrong = {"any": in_definition and in_guide, "definition": in_guide}
+        if is_wrong.get(form, in_definition):
+            known = taxonomy.attributes.get(entry.attribute_id)
+            name = entry.attribute_id if known is None else known.name
+            reasons.append(f"{name}: değer alanları bu serviste geçerli değil.")
+    return reasons
 
 
 def value_ids(entry: AttributeInput) -> list[int]:

@@ -22,8 +22,8 @@ from meschain.marketplaces.trendyol.facade.batch import (
 )
 from meschain.marketplaces.trendyol.facade.catalog import Catalog
 from meschain.marketplaces.trendyol.facade.envelope import Refused
-from meschain.marketplaces.trendyol.facade.gate import Call, decode
-from meschain.marketplaces.trendyol.facade.inventory import check_prices_are_numbers, price_minor
+from meschain.marketplaces.trendyol.facade.gate import Call
+from meschain.marketplaces.trendyol.facade.inventory import price_minor
 from meschain.marketplaces.trendyol.facade.seller import (
     APPROVED_STATES,
     Card,
@@ -154,9 +154,8 @@ class ProductWrite:
 
     # — POST …/v2/products —
     async def create(self, call: Call) -> web.Response:
-        raw = await call.raw_body()
-        check_prices_are_numbers(raw)
-        items = decode(_CREATE, raw).items
+        raw, body = await call.raw_and_body(_CREATE)
+        items = body.items
         for item in items:
             _check_barcode(item.barcode)
             # The definition requires both, the guide neither (fact sheet 3.2).
@@ -169,7 +168,9 @@ class ProductWrite:
         return self._batches.accept(call.seller, _CREATE_KIND, raw, items, apply)
 
     def _create(self, seller: Seller, item: wire.CreateItem, _: Batch) -> list[str]:
-        reasons = rule.create_reasons(item, self._catalog.known(seller))
+        form = self._settings.attributes_create
+        reasons = rule.form_reasons(item.attributes, form, self._catalog.taxonomy)
+        reasons += rule.create_reasons(item, self._catalog.known(seller))
         barcode = rule.stored_barcode(item.barcode)
         if barcode in seller.shop.shelves:
             reasons.append(f"{barcode} barkodlu ürün zaten mevcut.")
@@ -191,13 +192,14 @@ class ProductWrite:
         self._world.add_shelf(seller.shop, shelf)
         seller.cards[barcode] = card
         self._write_card(card, item)
+        card.cargo_providers = tuple(item.cargo_providers or ())
         self._catalog.submit(seller, card)
         return []
 
     # — POST …/products/unapproved-bulk-update —
     async def update_unapproved(self, call: Call) -> web.Response:
-        raw = await call.raw_body()
-        items = decode(_UNAPPROVED, raw).items
+        raw, body = await call.raw_and_body(_UNAPPROVED)
+        items = body.items
         for item in items:
             _check_barcode(item.barcode)
             missing = [name for name in _UNAPPROVED_FIELDS if getattr(item, name) is None]
@@ -211,13 +213,17 @@ class ProductWrite:
         if card is None or card.shelf.state in APPROVED_STATES:
             return [f"{item.barcode} barkodlu onaysız ürün bulunamadı."]
         whole = _completed(item, card)
-        reasons = rule.product_reasons(whole, self._catalog.known(seller))
+        location = whole.location_based_delivery
+        known = self._catalog.known(seller)
+        reasons = self._update_form_reasons(item.attributes)
+        reasons += rule.product_reasons(whole, known, location_based_delivery=location)
         if reasons:
             return reasons
         shelf = card.shelf
         shelf.title, shelf.vat_percent = whole.title, whole.vat_rate
         shelf.stock_code = whole.stock_code or ""
         self._write_card(card, whole)
+        card.location_based_delivery = location
         self._world.set_state(seller.shop, shelf, ShelfState.PENDING)
         self._catalog.submit(seller, card)
         return []
@@ -234,13 +240,15 @@ class ProductWrite:
         card.origin, card.lot_number = item.origin, item.lot_number
         card.shipment_address_id = item.shipment_address_id
         card.returning_address_id = item.returning_address_id
-        card.cargo_providers = tuple(item.cargo_providers or ())
-        card.location_based_delivery = item.location_based_delivery
+
+    def _update_form_reasons(self, inputs: Sequence[wire.AttributeInput] | None) -> list[str]:
+        form = self._settings.attributes_update
+        return rule.form_reasons(inputs or (), form, self._catalog.taxonomy)
 
     # — POST …/products/content-bulk-update —
     async def update_content(self, call: Call) -> web.Response:
-        raw = await call.raw_body()
-        items = decode(_CONTENT, raw).items
+        raw, body = await call.raw_and_body(_CONTENT)
+        items = body.items
         apply = _one_by_one(self._update_content)
         return self._batches.accept(call.seller, _CONTENT_KIND, raw, items, apply)
 
@@ -253,6 +261,7 @@ class ProductWrite:
         if item.images is not None:
             reasons += rule.image_reasons(item.images)
         if item.attributes is not None:
+            reasons += self._update_form_reasons(item.attributes)
             reasons += self._content_attribute_reasons(content.category_id, item, seller)
         if reasons:
             return reasons
@@ -318,8 +327,8 @@ class ProductWrite:
 
     # — POST …/products/variant-bulk-update —
     async def update_variant(self, call: Call) -> web.Response:
-        raw = await call.raw_body()
-        items = decode(_VARIANT, raw).items
+        raw, body = await call.raw_and_body(_VARIANT)
+        items = body.items
         for item in items:
             _check_barcode(item.barcode)
             absent = [
@@ -371,8 +380,8 @@ class ProductWrite:
 
     # — POST …/products/delivery-info-bulk-update —
     async def update_delivery(self, call: Call) -> web.Response:
-        raw = await call.raw_body()
-        items = decode(_DELIVERY, raw).items
+        raw, body = await call.raw_and_body(_DELIVERY)
+        items = body.items
         apply = _one_by_one(self._update_delivery)
         return self._batches.accept(call.seller, _DELIVERY_KIND, raw, items, apply)
 
@@ -388,8 +397,8 @@ class ProductWrite:
 
     # — PUT …/products/archive-state —
     async def archive(self, call: Call) -> web.Response:
-        raw = await call.raw_body()
-        items = decode(_ARCHIVE, raw).items
+        raw, body = await call.raw_and_body(_ARCHIVE)
+        items = body.items
         return self._batches.accept(
             call.seller, _ARCHIVE_KIND, raw, items, _one_by_one(self._archive)
         )
@@ -406,8 +415,8 @@ class ProductWrite:
 
     # — DELETE …/products —
     async def delete(self, call: Call) -> web.Response:
-        raw = await call.raw_body()
-        items = decode(_BARCODE, raw).items
+        raw, body = await call.raw_and_body(_BARCODE)
+        items = body.items
         return self._batches.accept(
             call.seller, _DELETE_KIND, raw, items, _one_by_one(self._delete)
         )
@@ -425,8 +434,8 @@ class ProductWrite:
 
     # — PUT …/products/unlock —
     async def unlock(self, call: Call) -> web.Response:
-        raw = await call.raw_body()
-        items = decode(_BARCODE, raw).items
+        raw, body = await call.raw_and_body(_BARCODE)
+        items = body.items
         return self._batches.accept(
             call.seller, _UNLOCK_KIND, raw, items, _one_by_one(self._unlock)
         )
@@ -461,9 +470,9 @@ def _check_barcode(barcode: str) -> None:
         raise Refused(400, "invalid.barcode", "barcode must not be empty")
 
 
-def _completed(item: wire.UnapprovedItem, card: Card) -> wire.ProductItem:
+def _completed(item: wire.UnapprovedItem, card: Card) -> wire.WholeUnapprovedItem:
     """What was not sent stays as it is."""
-    kept = wire.ProductItem(
+    kept = wire.WholeUnapprovedItem(
         barcode=card.shelf.barcode,
         title=card.shelf.title,
         product_main_id=card.product_main_id,
@@ -479,7 +488,6 @@ def _completed(item: wire.UnapprovedItem, card: Card) -> wire.ProductItem:
         lot_number=card.lot_number,
         shipment_address_id=card.shipment_address_id,
         returning_address_id=card.returning_address_id,
-        cargo_providers=list(card.cargo_providers),
         location_based_delivery=card.location_based_delivery,
     )
     sent = {

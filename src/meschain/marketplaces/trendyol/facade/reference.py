@@ -50,7 +50,10 @@ class Reference:
     async def categories(self, call: Call) -> web.Response:
         name = call.text("name")
         trees = [self._tree(root, name) for root in self._taxonomy.roots]
-        return json_reply([tree for tree in trees if tree is not None])
+        shown = [tree for tree in trees if tree is not None]
+        # Documented and seen as an array; one client also met an object (fact sheet 3.1).
+        is_array = self._settings.category_tree == "array"
+        return json_reply(shown if is_array else {"categories": shown})
 
     def _tree(self, category: Category, name: str | None) -> dict[str, object] | None:
         """The category and what is below it; with a name, only branches that lead to it."""

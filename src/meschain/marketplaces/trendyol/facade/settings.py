@@ -23,6 +23,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reject_percent: float = 0.0
     webhook_delay_ms: int = 50
     cargo_provider: str = "TEXMP"
+    cargo_payer: Literal["marketplace", "seller"] = "marketplace"
     restocks_on_cancel: Literal["on", "off"] = "off"
     webhook_url_words: Literal["strict", "loopback_allowed"] = "strict"
     # — where the sheet is unsure or contradicts itself —
@@ -34,12 +35,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     create_required: Literal["openapi", "guide"] = "openapi"
     unapproved_update: Literal["full", "partial"] = "full"
     variant_update: Literal["full", "partial"] = "full"
-    unapproved_images: Literal["images", "media"] = "images"
+    unapproved_rows: Literal["observed", "documented"] = "observed"
     attribute_value_key: Literal["attributeValue", "attributeValueName"] = "attributeValue"
     brand_search: Literal["exact", "substring"] = "exact"
+    category_tree: Literal["array", "object"] = "array"
+    attributes_create: Literal["any", "definition", "guide"] = "any"
+    attributes_update: Literal["any", "definition", "guide"] = "any"
+    approved_quantity: Literal["present", "absent"] = "present"
+    arrays: Literal["any", "comma", "repeated"] = "any"
+    unknown_fields: Literal["refuse", "ignore"] = "refuse"
     stream_quota: Literal["packages", "1000"] = "packages"
     filter_epoch: Literal["utc", "gmt3"] = "utc"
     order_date: Literal["gmt3", "utc"] = "gmt3"
+    line_discounts: Literal["unit", "total"] = "unit"
+    invoice_number: Literal["form", "any"] = "form"
     old_dates: Literal["refuse", "hide"] = "refuse"
     order_lookup_days: int = 7
     order_v1: Literal["brownout", "closed"] = "brownout"

@@ -18,7 +18,7 @@ from aiohttp import hdrs, web
 
 from meschain.marketplaces.trendyol.facade.edge import MARKETPLACE
 from meschain.marketplaces.trendyol.facade.envelope import Refused, encode, json_reply, text_reply
-from meschain.marketplaces.trendyol.facade.gate import Call
+from meschain.marketplaces.trendyol.facade.gate import Call, Request
 from meschain.marketplaces.trendyol.facade.package import GMT3_MS, STATUS, Packages
 from meschain.marketplaces.trendyol.facade.seller import Seller
 from meschain.marketplaces.trendyol.facade.settings import Settings
@@ -42,7 +42,7 @@ _STATUSES: Final = frozenset(_STATUS.values()) | {"VERIFIED"}
 _OK: Final = "200 OK"
 
 
-class WebhookBody(msgspec.Struct, rename="camel"):
+class WebhookBody(Request):
     url: str
     authentication_type: Literal["BASIC_AUTHENTICATION", "API_KEY"]
     username: str | None = None

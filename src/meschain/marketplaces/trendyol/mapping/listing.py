@@ -22,8 +22,6 @@ from meschain.marketplaces.trendyol.mapping.reply import text
 
 CURRENCY: Final = "TRY"  # the only one of the Turkish storefront. Source: sheet 3.2
 
-DEFAULT_FORM: Final = "definition"
-
 _MAIN_CHANNEL: Final = "CORE"
 
 
@@ -161,8 +159,13 @@ def unapproved_offer(product: wire.UnapprovedProduct) -> ObservedOffer:
         ": ".join(filter(None, (text(why.reject_reason), text(why.reject_reason_detail))))
         for why in product.reject_reason_details or ()
     )
-    # ``status`` is sent live only; the filter's two values are the only ones documented.
-    by_status = {"rejected": "rejected", "pendingApproval": "pending"}
+    # ``status`` is sent live only; the filter's two values are the only ones documented. Without it
+    # the reasons tell, as no list shows a third kind.
+    by_status = {
+        "rejected": "rejected",
+        "pendingApproval": "pending",
+        "": "rejected" if reasons else "pending",
+    }
     return ObservedOffer(
         keys=RemoteKeys(
             barcode=product.barcode,
@@ -173,7 +176,7 @@ def unapproved_offer(product: wire.UnapprovedProduct) -> ObservedOffer:
         list_price=money(product.list_price),
         sale_price=money(product.sale_price),
         title=text(product.title),
-        state=by_status.get(text(product.status), "rejected" if reasons else "pending"),
+        state=by_status.get(text(product.status), "unknown"),
         state_raw=text(product.status),
         reject_reasons=reasons,
     )
@@ -183,17 +186,17 @@ def unapproved_offer(product: wire.UnapprovedProduct) -> ObservedOffer:
 
 
 def refused_before_sending(
-    items: Sequence[ListingContent], *, vat_percents: Collection[int]
+    items: Sequence[ListingContent], *, vat_percents: Collection[int], form: str
 ) -> dict[str, Refused]:
     """Items that no request can express, by barcode, with what the merchant can do."""
     return {
         item.keys.barcode: Refused("", "", advice)
         for item in items
-        if (advice := _unmapped(item, vat_percents))
+        if (advice := _unmapped(item, vat_percents, form))
     }
 
 
-def _unmapped(item: ListingContent, vat_percents: Collection[int]) -> str:
+def _unmapped(item: ListingContent, vat_percents: Collection[int], form: str) -> str:
     attribute_ids = [attribute.attribute_id for attribute in item.attributes]
     value_ids = [attribute.value_id or "0" for attribute in item.attributes]
     if not (item.brand_id or "").isdecimal():
@@ -202,6 +205,9 @@ def _unmapped(item: ListingContent, vat_percents: Collection[int]) -> str:
         return "advice.trendyol.category_unmapped"
     if not all(identifier.isdecimal() for identifier in attribute_ids + value_ids):
         return "advice.trendyol.attribute_unmapped"
+    # The guide's form has room for one value an attribute; naming it twice would be a guess.
+    if form == "guide" and len(set(attribute_ids)) < len(attribute_ids):
+        return "advice.trendyol.attribute_several"
     if item.vat_percent not in vat_percents:
         return "advice.trendyol.vat_rate"
     return ""
@@ -223,7 +229,7 @@ def create_item(item: ListingContent, form: str) -> wire.CreateItem:
         sale_price=price(item.sale_price),
         vat_rate=int(item.vat_percent),
         images=_images(item),
-        attributes=_FORMS[form](item.attributes),
+        attributes=FORMS[form](item.attributes),
         origin=item.origin_country,
         delivery_option=_delivery_option(item),
     )
@@ -242,7 +248,7 @@ def unapproved_update_item(item: ListingContent, form: str) -> wire.UnapprovedUp
         dimensional_weight=item.desi,
         vat_rate=int(item.vat_percent),
         images=_images(item),
-        attributes=_FORMS[form](item.attributes),
+        attributes=FORMS[form](item.attributes),
         origin=item.origin_country,
         delivery_option=_delivery_option(item),
     )
@@ -331,7 +337,7 @@ def _by_guide(attributes: Iterable[MappedAttribute]) -> list[wire.Attribute]:
     ]
 
 
-_FORMS: Final[dict[str, Callable[[Iterable[MappedAttribute]], list[wire.Attribute]]]] = {
+FORMS: Final[dict[str, Callable[[Iterable[MappedAttribute]], list[wire.Attribute]]]] = {
     "definition": _by_definition,
     "guide": _by_guide,
 }

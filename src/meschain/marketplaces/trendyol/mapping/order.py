@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,9 @@ States = Mapping[str, PackageState]
 # Source: sheet 6.2.
 SHIFT: Final = timedelta(hours=3)
 
+# By the account's setting ``order_date``: how far the order date runs ahead.
+ORDER_DATE_SHIFTS: Final[Mapping[str, timedelta]] = {"gmt3": SHIFT, "utc": timedelta()}
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # The seller's own cargo contract; the field is absent when the marketplace pays. Source: sheet 6.2
@@ -50,6 +54,11 @@ UNSUPPLIED_REASONS: Final[Mapping[str, int]] = {
     "other": 504,
     "force_majeure": 506,
 }
+
+# A phone number is international, or Turkish with its 0, or a mobile one without. Other digits are
+# a carrier's own number. Spaces, brackets and hyphens are for people.
+_PHONE: Final = re.compile(r"\+[1-9][0-9]{7,14}|0[1-9][0-9]{9}|5[0-9]{9}")
+_PHONE_SIGNS: Final = re.compile(r"[ ()-]")
 
 STATUS_NAMES: Final[Mapping[PackageState, str]] = {
     PackageState.PICKING: "Picking",
@@ -69,7 +78,7 @@ def instant(milliseconds: int) -> datetime:
 
 
 def orders(
-    rows: Iterable[msgspec.Raw], states: States
+    rows: Iterable[msgspec.Raw], states: States, date_shift: timedelta
 ) -> tuple[tuple[OrderObservation, ...], tuple[bytes, ...]]:
     """Packages gathered to orders, in the order met; and the rows that could not be read."""
     gathered: dict[str, dict[str, tuple[wire.Package, bytes]]] = {}
@@ -86,7 +95,9 @@ def orders(
         known = packages.get(package_id)
         if known is None or known[0].last_modified_date <= package.last_modified_date:
             packages[package_id] = package, raw
-    observed = tuple(_order(list(packages.values()), states) for packages in gathered.values())
+    observed = tuple(
+        _order(list(packages.values()), states, date_shift) for packages in gathered.values()
+    )
     return observed, tuple(unread)
 
 
@@ -100,13 +111,15 @@ def package_of(orders: Iterable[OrderObservation], package_id: str) -> PackageOb
     return next((package for package in packages if package.external_id == package_id), None)
 
 
-def _order(rows: Sequence[tuple[wire.Package, bytes]], states: States) -> OrderObservation:
+def _order(
+    rows: Sequence[tuple[wire.Package, bytes]], states: States, date_shift: timedelta
+) -> OrderObservation:
     # All packages carry the head; the one touched last has its current form, as addresses of
     # micro-export orders come empty at first.
     head = max((package for package, _ in rows), key=lambda package: package.last_modified_date)
     return OrderObservation(
         external_id=str(head.order_number),
-        placed_at=instant(head.order_date) - SHIFT,
+        placed_at=instant(head.order_date) - date_shift,
         currency=head.currency_code,
         packages=tuple(_package(package, raw, states) for package, raw in rows),
         buyer=_buyer(head),
@@ -145,6 +158,7 @@ _EMPTY: Final[tuple[object, ...]] = (None, "", [])
 def _line(line: wire.Line, fields: Mapping[str, msgspec.Raw]) -> LineObservation:
     known = wire.Line.__struct_encode_fields__
     extra = {name: _value(raw) for name, raw in fields.items() if name not in known}
+    units = line.discount_details or []
     return LineObservation(
         external_id=str(line.line_id),
         sku=text(line.stock_code),
@@ -152,8 +166,12 @@ def _line(line: wire.Line, fields: Mapping[str, msgspec.Raw]) -> LineObservation
         title=text(line.product_name),
         quantity=line.quantity,
         unit_gross=line.line_gross_amount,
-        unit_seller_discount=line.line_seller_discount or Decimal(0),
-        unit_marketplace_discount=line.line_ty_discount or Decimal(0),
+        unit_seller_discount=_per_unit(
+            line, [unit.line_item_seller_discount for unit in units], line.line_seller_discount
+        ),
+        unit_marketplace_discount=_per_unit(
+            line, [unit.line_item_ty_discount for unit in units], line.line_ty_discount
+        ),
         payable=_payable(line),
         vat_percent=line.vat_rate,
         commission_percent=line.commission,
@@ -168,6 +186,18 @@ def _payable(line: wire.Line) -> Decimal:
     if len(units) == line.quantity:
         return sum((unit.line_item_price for unit in units), Decimal(0))
     return line.line_unit_price * line.quantity
+
+
+def _per_unit(line: wire.Line, units: Sequence[Decimal | None], of_line: Decimal | None) -> Decimal:
+    """The exact mean of the units' discounts.
+
+    Whether the line's own amount is per unit or of all is told both ways, and it is rounded; it
+    counts, as per unit, only where the units say nothing (sheet 6.2).
+    """
+    known = [amount for amount in units if amount is not None]
+    if known and len(known) == line.quantity:
+        return sum(known, Decimal(0)) / line.quantity
+    return of_line or Decimal(0)
 
 
 def _cargo_payer(who_pays: int | None) -> CargoPayer | None:
@@ -310,7 +340,7 @@ def split(package: PackageRef, groups: Sequence[Sequence[PackageLine]]) -> tuple
 def own_courier(tracking: str) -> wire.AlternativeDelivery | None:
     """The body of a hand-over to an own courier; None when it is neither address nor phone."""
     is_url = tracking.lower().startswith(("http://", "https://"))
-    is_phone = not tracking.strip("+0123456789 ()-") and any(map(str.isdigit, tracking))
+    is_phone = _PHONE.fullmatch(_PHONE_SIGNS.sub("", tracking)) is not None
     if not (is_url or is_phone):
         return None
     return wire.AlternativeDelivery(

@@ -27,8 +27,39 @@ class TestTrendyol(Conformance):
             Reading(facade={"expired_batch": "not_found", "batch_order": "sent"}),
             Reading(facade={"inventory_bounds": "request", "retry_after": "seconds"}),
             Reading(
-                facade={"unapproved_images": "media", "attribute_value_key": "attributeValueName"},
+                facade={
+                    "unapproved_rows": "documented",
+                    "attribute_value_key": "attributeValueName",
+                    "attributes_create": "guide",
+                    "arrays": "repeated",
+                },
                 account={"attributes_create": "guide", "barcodes_array": "repeated"},
+            ),
+            Reading(
+                facade={
+                    "attributes_create": "definition",
+                    "arrays": "comma",
+                    "category_tree": "object",
+                    "brand_search": "substring",
+                    "approved_quantity": "absent",
+                }
+            ),
+            Reading(
+                facade={
+                    "create_required": "guide",
+                    "unapproved_update": "partial",
+                    "variant_update": "partial",
+                    "unknown_fields": "ignore",
+                    "user_agent": "present",
+                    "invoice_number": "any",
+                    "stream_quota": "1000",
+                    "webhook_failures": "webhook",
+                    "passive_events": "kept",
+                }
+            ),
+            Reading(
+                facade={"order_date": "utc", "line_discounts": "total", "cargo_payer": "seller"},
+                account={"order_date": "utc"},
             ),
         ),
     )

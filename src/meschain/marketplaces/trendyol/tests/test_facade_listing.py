@@ -196,7 +196,7 @@ async def test_unapproved_products_are_another_world() -> None:
             {"rejectReason": "Görsel bulanık", "rejectReasonDetail": "Görsel bulanık"}
         ]
         assert (await m.get(UNAPPROVED, status="onSale")).status == 400
-    async with market(approval_s="3600", unapproved_images="media") as m:
+    async with market(approval_s="3600", unapproved_rows="documented") as m:
         await m.batch(await m.create(tshirt("A1")))
         assert "media" in (await m.get(UNAPPROVED)).content[0]
 

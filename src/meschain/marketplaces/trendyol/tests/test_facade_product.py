@@ -239,8 +239,9 @@ async def test_an_unapproved_update_must_be_whole_or_breaks_the_server() -> None
 async def test_an_approved_product_has_no_unapproved_update() -> None:
     async with market() as m:
         await m.batch(await m.create(tshirt("A1")))
-        answer = await m.update("/unapproved-bulk-update", tshirt("A1"))
-        assert all(await m.reasons(answer))
+        offer = {"quantity", "listPrice", "salePrice"}  # such an update has no place for them
+        item = {name: value for name, value in tshirt("A1").items() if name not in offer}
+        assert all(await m.reasons(await m.update("/unapproved-bulk-update", item)))
 
 
 # — approved updates —

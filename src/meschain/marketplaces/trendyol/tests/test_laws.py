@@ -40,7 +40,7 @@ def test_payable_is_the_sum_of_what_the_units_cost(lines: list[list[int]]) -> No
     ]
     row["packageTotalPrice"] = total
     raw = msgspec.json.Encoder(decimal_format="number").encode(row)
-    observed, unread = order.orders([msgspec.Raw(raw)], STATES)
+    observed, unread = order.orders([msgspec.Raw(raw)], STATES, order.SHIFT)
     assert not unread
     package = observed[0].packages[0]
     assert sum((line.payable for line in package.lines), Decimal(0)) == package.total == total
@@ -80,7 +80,7 @@ FIELDS = sorted(json.loads(sample("packages"))["content"][0])
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3))
 def test_a_row_is_read_or_kept_whatever_its_fields_hold(changed: dict[str, object]) -> None:
     row = json.dumps(json.loads(sample("packages"))["content"][0] | changed).encode()
-    observed, unread = order.orders([msgspec.Raw(row)], STATES)
+    observed, unread = order.orders([msgspec.Raw(row)], STATES, order.SHIFT)
     assert len(observed) + len(unread) == 1
     assert row in (observed[0].raw if observed else unread[0])
 
@@ -88,6 +88,6 @@ def test_a_row_is_read_or_kept_whatever_its_fields_hold(changed: dict[str, objec
 @given(st.text(alphabet=st.characters(categories=["L", "N"]), max_size=12))
 def test_a_state_we_do_not_know_has_no_neutral_state(status: str) -> None:
     row = json.dumps(json.loads(sample("packages"))["content"][0] | {"status": status}).encode()
-    observed, _ = order.orders([msgspec.Raw(row)], STATES)
+    observed, _ = order.orders([msgspec.Raw(row)], STATES, order.SHIFT)
     assert observed[0].packages[0].state is STATES.get(status)
     assert observed[0].packages[0].state_raw == status

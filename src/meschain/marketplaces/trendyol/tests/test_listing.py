@@ -139,12 +139,12 @@ async def test_the_array_of_barcodes_can_be_written_the_other_way() -> None:
 
 
 async def test_the_sweep_reads_approved_listings_then_unapproved_ones_with_reasons() -> None:
-    trendyol, transport = channel(ok("approved"), ok("unapproved"))
+    trendyol, transport = channel(ok("approved"), ok("inventory_and_price"), ok("unapproved"))
     first = await trendyol.list_offers(None, Call())
     assert isinstance(first, OfferPage)
     assert [(seen.state, seen.state_raw, seen.quantity) for seen in first.offers] == [
         ("on_sale", "onSale", 7),
-        ("off_sale", "notOnSale", None),
+        ("off_sale", "notOnSale", 0),  # left out by the list, so read where it is not
         ("archived", "archived", 7),
         ("locked", "locked", 7),
         ("locked", "blacklisted", 7),
@@ -157,11 +157,27 @@ async def test_the_sweep_reads_approved_listings_then_unapproved_ones_with_reaso
         ("rejected", ("Görsel hatası: Görsel okunmuyor",)),
     ]
     assert second.next_token is None
-    assert [path.rsplit("/", 1)[1] for path in transport.paths] == ["approved", "unapproved"]
+    assert [path.rsplit("/", 1)[1] for path in transport.paths] == [
+        "approved",
+        "inventory-and-price",
+        "unapproved",
+    ]
+
+
+async def test_a_status_before_approval_that_we_do_not_know_is_kept_and_never_guessed() -> None:
+    page = json.loads(sample("unapproved"))
+    page["content"] = [page["content"][0] | {"status": "inRevision"}]
+    trendyol, _ = channel(ok(body=json.dumps(page).encode()))
+    read = await trendyol.list_offers("unapproved:0:", Call())
+    assert isinstance(read, OfferPage)
+    assert [(seen.state, seen.state_raw) for seen in read.offers] == [("unknown", "inRevision")]
 
 
 def _approved(total_pages: int, cursor: str | None, *, empty: bool = False) -> bytes:
     page = json.loads(sample("approved")) | {"totalPages": total_pages, "nextPageToken": cursor}
+    for row in page["content"]:
+        for variant in row["variants"]:
+            variant["stock"] = {"quantity": 7}
     return json.dumps(page | ({"content": []} if empty else {})).encode()
 
 
@@ -223,7 +239,6 @@ async def test_publishing_sends_exact_prices_and_answers_with_a_ticket() -> None
 
 ATTRIBUTES = (
     MappedAttribute("1", value_id="2"),
-    MappedAttribute("1", value_id="3"),
     MappedAttribute("47", custom_value="Mavi"),
 )
 
@@ -234,7 +249,7 @@ ATTRIBUTES = (
         (
             "definition",
             [
-                {"attributeId": 1, "attributeValueIds": [2, 3]},
+                {"attributeId": 1, "attributeValueIds": [2]},
                 {"attributeId": 47, "attributeValue": "Mavi"},
             ],
         ),
@@ -242,7 +257,6 @@ ATTRIBUTES = (
             "guide",
             [
                 {"attributeId": 1, "attributeValueId": 2},
-                {"attributeId": 1, "attributeValueId": 3},
                 {"attributeId": 47, "customAttributeValue": "Mavi"},
             ],
         ),
@@ -286,6 +300,25 @@ async def test_what_no_request_can_say_is_refused_and_nothing_is_sent(
     trendyol, transport = channel()
     outcome = await trendyol.publish([content("B"), item], Call())  # type: ignore[list-item]
     assert outcome == ItemOutcomes({"B": Unknown("not_sent"), "A": Refused("", "", advice)})
+    assert not transport.requests
+
+
+async def test_the_definitions_form_takes_several_values_an_attribute() -> None:
+    two = (MappedAttribute("338", value_id="1"), MappedAttribute("338", value_id="2"))
+    trendyol, transport = channel(ok("batch_receipt"))
+    await trendyol.publish([content("A", attributes=two)], Call())
+    assert _only_item(transport.body())["attributes"] == [
+        {"attributeId": 338, "attributeValueIds": [1, 2]}
+    ]
+
+
+async def test_the_guides_form_takes_one_value_an_attribute() -> None:
+    """Its documents name no way to give two; a repeated attribute would be a guess."""
+    two = (MappedAttribute("338", value_id="1"), MappedAttribute("338", value_id="2"))
+    trendyol, transport = channel(settings={"attributes_create": "guide"})
+    outcome = await trendyol.publish([content("A", attributes=two)], Call())
+    refused = Refused("", "", "advice.trendyol.attribute_several")
+    assert outcome == ItemOutcomes({"A": refused})
     assert not transport.requests
 
 

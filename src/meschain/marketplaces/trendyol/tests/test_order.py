@@ -124,8 +124,8 @@ async def test_line_money_is_the_sum_of_its_units_not_average_times_quantity() -
     assert line.payable == package.total == Decimal("290.00")
     assert line.payable != Decimal("96.67") * line.quantity
     assert (line.unit_seller_discount, line.unit_marketplace_discount) == (
-        Decimal("3.33"),
-        Decimal("0.1"),
+        Decimal("10.00") / 3,
+        Decimal("0.30") / 3,
     )
 
 
@@ -396,7 +396,7 @@ async def test_an_own_courier_is_an_address_or_a_phone(tracking: str, *, is_phon
     }
 
 
-@pytest.mark.parametrize("tracking", ["ABC123", "", "+-"])
+@pytest.mark.parametrize("tracking", ["ABC123", "", "+-", "7280027504111111", "+12"])
 async def test_a_bare_tracking_number_is_not_sent_as_either(tracking: str) -> None:
     trendyol, transport = channel()
     refused = await trendyol.ship_own_courier(REF, tracking, Call())
@@ -449,6 +449,14 @@ async def test_any_other_package_gives_the_cargo_code_for_a_label_of_ours(
     trendyol, transport = channel(ok(body=_rows("packages", **changed)))
     assert await trendyol.fetch_label(REF, Call()) == Label("text/plain", b"7280027504111111")
     assert len(transport.requests) == 1
+
+
+async def test_a_401_for_the_label_itself_is_not_believed_either() -> None:
+    aras = ok(body=_rows("packages", whoPays=None, cargoProviderName="ARAS Kargo"))
+    trendyol, _ = channel(aras, ok(), refusal(401, "error_label"), ok("inventory_and_price"))
+    gone = await trendyol.fetch_label(REF, Call())
+    assert isinstance(gone, Refused)
+    assert gone.advice == "advice.trendyol.package_unknown"
 
 
 async def test_a_label_that_they_refuse_is_not_quietly_replaced() -> None:

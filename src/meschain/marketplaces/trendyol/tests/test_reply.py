@@ -87,6 +87,25 @@ async def test_a_bad_integrator_name_is_refused_before_they_answer_403(integrato
     assert not transport.requests
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"attributes_create": "Guide"},
+        {"attributes_update": ""},
+        {"barcodes_array": "json"},
+        {"order_date": "gmt+3"},
+    ],
+)
+async def test_a_setting_that_we_do_not_know_is_refused_before_it_is_saved(
+    settings: dict[str, str],
+) -> None:
+    trendyol, transport = channel(settings=settings)
+    ((name, value),) = settings.items()
+    refused = await trendyol.check_credentials(Call())
+    assert refused == Refused("", f"{name}={value}", "advice.trendyol.setting")
+    assert not transport.requests
+
+
 async def test_a_web_page_with_status_200_is_no_success() -> None:
     trendyol, _ = channel(ok(body=HTML), ok(body=HTML))
     assert isinstance(await trendyol.activate_webhook("1", Call()), ContractBroken)
