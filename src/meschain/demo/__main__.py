@@ -39,7 +39,7 @@ from meschain.store.embedded import EmbeddedPostgresError
 from meschain.testing.checker import Control
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from meschain.testing.checker import Verdict
 
@@ -88,12 +88,13 @@ class Demo:
         screen = self.screen
         screen.say("demo.database", folder=str(folder.path))
         async with contextlib.AsyncExitStack() as stack:
-            # In threads: starting and stopping a server blocks.
             screen.doing("demo.starting")
             async with screen.working():
-                await asyncio.to_thread(folder.__enter__)
-            stack.push_async_callback(asyncio.to_thread, folder.__exit__, None, None, None)
-            accounts = await stack.enter_async_context(sandbox_process(folder.postgres.data_dir))
+                # Before the database: if we are killed, the sandbox ends it.
+                accounts = await stack.enter_async_context(
+                    sandbox_process(folder.postgres.data_dir)
+                )
+                await stack.enter_async_context(_started(folder))
             session = await stack.enter_async_context(aiohttp.ClientSession())
             control = Control(session, accounts[0].control_url)
             markets = (marketplace(line.marketplace).manifest for line in accounts)
@@ -154,6 +155,18 @@ class Demo:
                 **self.figures,
             }
         )
+
+
+@contextlib.asynccontextmanager
+async def _started(folder: DemoFolder) -> AsyncIterator[None]:
+    """In threads: starting and stopping a server blocks. Whoever leaves early waits for both."""
+    starting = asyncio.create_task(asyncio.to_thread(folder.__enter__))
+    try:
+        await asyncio.shield(starting)
+        yield
+    finally:
+        await asyncio.wait([starting])
+        await asyncio.to_thread(folder.__exit__, None, None, None)
 
 
 def _tenths(seconds: float) -> Decimal:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _GOODBYE: Final = b"end\n"
 _START_S: Final = 30.0
 _STOP_S: Final = 1.5
+_RELEASE_S: Final = 3.0
+_POLL_S: Final = 0.05
 
 
 class SandboxFailed(RuntimeError):
@@ -131,12 +134,27 @@ async def _watch(stopping: asyncio.Event) -> bool:
 
 def main() -> None:
     postgres = Path(sys.argv[1])
-    is_orderly = uvloop.run(_serve())
-    if not is_orderly:
-        with contextlib.suppress(EmbeddedPostgresError):
-            left = EmbeddedPostgres(postgres)
-            left.start()  # adopts what the killed demo left running
-            left.stop()
+    is_orderly = False
+    try:
+        is_orderly = uvloop.run(_serve())
+    finally:
+        if not is_orderly:
+            _end_database(postgres)
+
+
+def _end_database(folder: Path) -> None:
+    """End what the killed demo left running, unless another demo has it already."""
+    until_s = time.monotonic() + _RELEASE_S
+    while True:
+        try:
+            EmbeddedPostgres(folder).end_orphan()
+        except (EmbeddedPostgresError, OSError):
+            # A process being killed closes its pipes before its locks.
+            if time.monotonic() > until_s:
+                return
+            time.sleep(_POLL_S)
+        else:
+            return
 
 
 if __name__ == "__main__":

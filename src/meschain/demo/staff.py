@@ -6,15 +6,13 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from meschain.app.commands.package_actions import PackageDesk, TransitionForbidden
+from meschain.app.commands.package_actions import TransitionForbidden, await_wish, wish_package
 from meschain.app.queries.order_detail import read_order
-from meschain.channel.contract import ItemOutcomes
-from meschain.channel.outcome import Accepted, Done
 from meschain.domain.order import PackageState
 from meschain.testing.checker import Control, WorldRefused
 
 if TYPE_CHECKING:
-    from meschain.app.commands.package_actions import Acted
+    from meschain.app.queries.order_detail import OrderDetail, PackageDetail
     from meschain.bootstrap import Hub
     from meschain.sync.account import ServedAccount
 
@@ -54,8 +52,6 @@ class Staff:
                     group.create_task(self._work(account))
 
     async def _work(self, account: ServedAccount) -> None:
-        hub = self._hub
-        desk = PackageDesk(hub.database, hub.keys, hub.clock, account, actor="staff")
         while True:
             async with self._shelf:  # two hands never take the same package
                 found = await self._next(account)
@@ -65,7 +61,7 @@ class Staff:
                 await asyncio.sleep(_BREAK_S)
                 continue
             order, package = found
-            await self._handle(desk, account, order, package)
+            await self._handle(account, order, package)
 
     async def _next(self, account: ServedAccount) -> tuple[str, str] | None:
         now_s = asyncio.get_running_loop().time()
@@ -85,33 +81,52 @@ class Staff:
     def _lay(self, package: str, seconds: float) -> None:
         self._laid[package] = asyncio.get_running_loop().time() + seconds
 
-    async def _handle(
-        self, desk: PackageDesk, account: ServedAccount, number: str, package_id: str
-    ) -> None:
-        """Bring one package one step on; what stands afterwards was read from the channel."""
+    async def _handle(self, account: ServedAccount, number: str, package_id: str) -> None:
+        """Bring one package one step on."""
         order = await read_order(
             self._hub.database, account.merchant_id, number, account_id=account.account_id
         )
         package = next(each for each in order.packages if each.external_id == package_id)
         try:
-            if package.state == PackageState.CREATED:
-                acted = await desk.advance(order, package, PackageState.PICKING)
-            elif package.state == PackageState.PICKING and _invoices(account):
+            if package.standing == PackageState.CREATED:
+                is_taken = await self._ask(order, package, account, PackageState.PICKING)
+            elif package.standing == PackageState.PICKING and _invoices(account):
                 self._invoices += 1
-                acted = await desk.advance(
-                    order,
-                    package,
-                    PackageState.INVOICED,
-                    invoice_number=f"ORN2026{self._invoices:09d}",
-                )
+                number = f"ORN2026{self._invoices:09d}"
+                is_taken = await self._ask(order, package, account, PackageState.INVOICED, number)
             else:
                 await self._hand_over(package_id, package.cargo_code)
                 return
         except TransitionForbidden:
             return  # it moved on while it was being fetched
-        self.counts["actions" if _is_done(acted) else "actions_failed"] += 1
-        if _is_done(acted) and acted.is_certain:
+        self.counts["actions" if is_taken else "actions_failed"] += 1
+        if is_taken:
             self._lay(package_id, 0)  # the next step may follow
+
+    async def _ask(
+        self,
+        order: OrderDetail,
+        package: PackageDetail,
+        account: ServedAccount,
+        to: PackageState,
+        invoice_number: str = "",
+    ) -> bool:
+        """Whether the marketplace took it; what it left open, the hub goes on with by itself."""
+        hub = self._hub
+        wish = await wish_package(
+            hub.database,
+            hub.clock,
+            account.merchant_id,
+            order,
+            package,
+            to,
+            actor="staff",
+            invoice_number=invoice_number,
+        )
+        if wish is None:
+            return True
+        wished = await await_wish(hub.database, hub.clock, wish, timeout_s=_PATIENCE_S)
+        return wished.is_taken
 
     async def _hand_over(self, package_id: str, cargo_code: str) -> None:
         """The label is scanned by the carrier; that alone moves the package on."""
@@ -125,9 +140,3 @@ class Staff:
 
 def _invoices(account: ServedAccount) -> bool:
     return "advance_package.invoiced" not in account.manifest.lacks
-
-
-def _is_done(acted: Acted) -> bool:
-    if isinstance(acted.outcome, ItemOutcomes):
-        return all(isinstance(each, Done) for each in acted.outcome.items.values())
-    return isinstance(acted.outcome, Done | Accepted)

@@ -108,6 +108,15 @@ class ShelvesBody(_Body, frozen=True):
     shelves: list[ShelfBody]
 
 
+class PanelBody(_Body, frozen=True):
+    marketplace: str
+    seller_id: str
+    key: str
+    quantity: _Quantity | None = None  # what is not given stays
+    list_minor: _Minor | None = None
+    sale_minor: _Minor | None = None
+
+
 class ForceBody(_Body, frozen=True):
     fault: Fault
     count: _Quantity
@@ -173,6 +182,7 @@ class Control:
                 web.post("/control/deliver", self.deliver),
                 web.get("/control/shelves", self.shelves),
                 web.post("/control/shelves", self.add_shelves),
+                web.post("/control/panel", self.edit_on_panel),
                 web.get("/control/journal", self.journal),
                 web.get("/control/faults", self.faults),
                 web.put("/control/faults", self.set_faults),
@@ -382,6 +392,23 @@ class Control:
         for shelf in shelves:
             self._world.add_shelf(shop, shelf)
         return _json({"keys": [shelf.key for shelf in shelves]}, status=201)
+
+    async def edit_on_panel(self, request: web.Request) -> web.Response:
+        """Somebody changes a listing on the marketplace's own panel: no client is told."""
+        body = await _body(request, PanelBody)
+        shop = self._shop(body.marketplace, body.seller_id)
+        shelf = shop.shelves.get(body.key)
+        if shelf is None:
+            raise Impossible("unknown_shelf")
+        self._world.set_offer(
+            shop,
+            shelf,
+            quantity=body.quantity,
+            list_minor=body.list_minor,
+            sale_minor=body.sale_minor,
+            cause="panel",
+        )
+        return _json(shelf_view(shop, shelf))
 
     async def faults(self, _: web.Request) -> web.Response:
         faults = self._world.faults

@@ -10,7 +10,7 @@ import os
 import signal
 import tempfile
 import uuid
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -22,6 +22,7 @@ from psycopg import sql
 
 from meschain.store.embedded import EmbeddedPostgres
 from meschain.store.migrate import migrate
+from meschain.testing.guard import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +70,7 @@ class DatabaseRun:
 
     def __init__(self) -> None:
         self._postgres: EmbeddedPostgres | None = None
+        self._guarding = ExitStack()
         self._server: DatabaseServer | None = None
 
     def server(self) -> DatabaseServer:
@@ -81,13 +83,15 @@ class DatabaseRun:
         return self._server
 
     def _start(self) -> str:
-        folder = tempfile.mkdtemp(prefix="meschain-test-", dir=memory_folder())
-        self._postgres = EmbeddedPostgres(Path(folder), settings=TEST_SETTINGS)
+        folder = Path(tempfile.mkdtemp(prefix="meschain-test-", dir=memory_folder()))
+        self._guarding.enter_context(guarded(folder))
+        self._postgres = EmbeddedPostgres(folder, settings=TEST_SETTINGS)
         return self._postgres.start()
 
     def end(self) -> None:
         if self._postgres is not None:
             self._postgres.remove()
+            self._guarding.close()
         elif self._server is not None:
             self._server.execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", self._server.template)
 

@@ -19,6 +19,7 @@ from meschain.registry import Marketplace, marketplaces
 from meschain.sandbox.economy import EconomySettings
 from meschain.sandbox.host import SandboxHost
 from meschain.sandbox.world import Order, Shelf, ShelfState
+from meschain.sync.engine import EngineSettings
 from meschain.testing.shop import Shop
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from meschain.sandbox.world import Shop as WorldShop
     from meschain.sync.account import ServedAccount
 
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 40.0  # on a busy machine; what must be quick says so itself
 POLL_S: Final = 0.02
 # Only what shortens waiting; readings of the contract stay the stricter ones.
 FACADE_SETTINGS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -51,6 +52,7 @@ def hasty(manifest: Manifest) -> Manifest:
         ticket_poll_s=(0.05, 0.1, 0.2),
         ticket_stuck_s=3.0,
         apply_s_max=1.0,
+        read_lag_s=0.3,
     )
     orders = replace(manifest.orders, poll_interval_s=0.3, poll_interval_s_min=0.2)
     return replace(manifest, operations=operations, offers=offers, orders=orders)
@@ -182,8 +184,24 @@ class Trade:
 
     async def come_to_rest(self, *, within_s: float = 40.0) -> None:
         """Wait until nothing is left to do, then hold both sides against each other."""
-        await self.until(self.is_at_rest, within_s=within_s)
+        try:
+            await self.until(self.is_at_rest, within_s=within_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.restless()}") from None
         assert self.differing() == []
+
+    def restless(self) -> dict[str, object]:
+        """What is still to be done, for whoever must find out why."""
+        return {
+            "placed": len(self.host.world.orders),
+            "orders": self.number("SELECT count(*)::int FROM orders"),
+            **{
+                table: self.rows(f"SELECT to_jsonb(t) FROM {table} AS t LIMIT 6")  # noqa: S608
+                for table in ("offer_dirty", "offer_inflight", "offer_unsettled")
+            },
+            "lanes": self.rows("SELECT to_jsonb(t) FROM lane AS t WHERE last_error <> ''"),
+            "now": self.hub.clock.now(),
+        }
 
 
 @asynccontextmanager
@@ -199,6 +217,7 @@ async def trading(
     markets: Mapping[str, Marketplace] | None = None,
     is_started: bool = True,
     rates: Mapping[Fault, float] | None = None,
+    engine: EngineSettings | None = None,
 ) -> AsyncIterator[Trade]:
     """One account on every marketplace, every SKU on sale on each, shelves as the hub wants them.
 
@@ -221,7 +240,14 @@ async def trading(
             shop.variant(sku, on_hand=quantity)
         await stack.enter_async_context(host)
         hub = await stack.enter_async_context(
-            Hub.opened(HubSettings(database_url, home / "master.key", loopback_only=True))
+            Hub.opened(
+                HubSettings(
+                    database_url,
+                    home / "master.key",
+                    loopback_only=True,
+                    engine=engine or EngineSettings(),
+                )
+            )
         )
         trade = Trade(host, shop, hub)
         for line in host.accounts:

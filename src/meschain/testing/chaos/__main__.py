@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ from meschain.testing.chaos.stage import StageFailed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from meschain.testing.chaos.run import Round
+    from meschain.testing.chaos.run import Outcome, Round
 
 _HEAD: Final = ("round", "killed", "orders", "lost", "doubled", "shelves", "rest s")
 _ROW: Final = "{:>5}  {:<38} {:>7} {:>5} {:>8} {:>12} {:>7}"
@@ -56,12 +57,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given.json:
         say(_ROW.format(*_HEAD))
     try:
-        outcome = asyncio.run(ChaosRun(given.seed, tell).run(given.rounds))
+        outcome = asyncio.run(_until_told_to_end(ChaosRun(given.seed, tell), given.rounds))
     except StageFailed as failed:
         sys.stderr.write(f"{failed}\n")
         return 1
+    except asyncio.CancelledError:
+        sys.stderr.write("ended before the last round\n")
+        return 1
     say(json.dumps(outcome.document(), ensure_ascii=False))
     return 0 if outcome.is_green else 1
+
+
+async def _until_told_to_end(chaos: ChaosRun, rounds: int) -> Outcome:
+    """SIGTERM cancels, as Ctrl-C does: whatever was started is ended on the way out."""
+    running = asyncio.current_task()
+    assert running is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    return await chaos.run(rounds)
 
 
 def say(line: str) -> None:

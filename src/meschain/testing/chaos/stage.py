@@ -27,6 +27,7 @@ from meschain.store.embedded import EmbeddedPostgres
 from meschain.store.migrate import migrate
 from meschain.testing.chaos.program import Program
 from meschain.testing.checker import CheckedShop
+from meschain.testing.guard import guarded
 from meschain.testing.shop import Shop
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ def _home() -> Iterator[Path]:
         home = Path(name)
         home.chmod(0o755)  # the database's own user must be able to pass
         (home / "hub").mkdir(mode=0o700)
-        yield home
+        with guarded(home):
+            yield home
 
 
 @asynccontextmanager
@@ -142,8 +144,9 @@ async def stage(seed: int) -> AsyncIterator[Stage]:
         home = stack.enter_context(_home())
         postgres = EmbeddedPostgres(home / "postgres")
         stack.callback(postgres.remove)
-        database_url = await asyncio.to_thread(postgres.start)
-        await asyncio.to_thread(migrate, database_url)
+        # Not in a thread: it would go on starting after the run was told to end.
+        database_url = postgres.start()
+        migrate(database_url)
         private = home / "hub"
         environment = {
             "DATABASE_URL": database_url,

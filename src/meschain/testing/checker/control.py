@@ -10,7 +10,7 @@ import msgspec
 from meschain.sandbox.journal import JournalEntry, decode_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from meschain.sandbox.faults import Fault
 
@@ -109,19 +109,20 @@ class Statistics(msgspec.Struct, frozen=True):
         return refused
 
 
-class _Orders(msgspec.Struct, frozen=True):
+class _Page(msgspec.Struct, frozen=True):
+    next_after: int | None
+
+
+class _Orders(_Page, frozen=True):
     orders: list[WorldOrder]
-    next_after: int | None
 
 
-class _Shelves(msgspec.Struct, frozen=True):
+class _Shelves(_Page, frozen=True):
     shelves: list[WorldShelf]
-    next_after: int | None
 
 
-class _FaultLog(msgspec.Struct, frozen=True):
+class _FaultLog(_Page, frozen=True):
     faults: list[InjectedFault]
-    next_after: int | None
 
 
 class _Refusal(msgspec.Struct, frozen=True):
@@ -138,6 +139,7 @@ class WorldRefused(Exception):
 
 
 _Answer = TypeVar("_Answer")
+_PageT = TypeVar("_PageT", bound=_Page)
 
 
 class Control:
@@ -158,27 +160,13 @@ class Control:
 
     async def orders(self, after: int = 0) -> list[WorldOrder]:
         """Every order numbered above ``after``."""
-        found: list[WorldOrder] = []
-        position: int | None = after
-        for _ in range(_PAGES_MAX):
-            page = await self._get(f"/orders?limit=5000&after={position}", _Orders)
-            found += page.orders
-            position = page.next_after
-            if position is None:
-                return found
-        raise OverflowError("orders")
+        pages = self._pages("/orders?limit=5000&", _Orders, after)
+        return [each async for page in pages for each in page.orders]
 
     async def shelves(self) -> list[WorldShelf]:
         """Every listing of every shop."""
-        found: list[WorldShelf] = []
-        position: int | None = 0
-        for _ in range(_PAGES_MAX):
-            page = await self._get(f"/shelves?after={position}", _Shelves)
-            found += page.shelves
-            position = page.next_after
-            if position is None:
-                return found
-        raise OverflowError("shelves")
+        pages = self._pages("/shelves?", _Shelves)
+        return [each async for page in pages for each in page.shelves]
 
     async def journal(self, after: int = 0) -> list[JournalEntry]:
         """Everything that happened after ``after``. Raises WorldRefused when it was forgotten."""
@@ -194,15 +182,19 @@ class Control:
 
     async def fault_log(self) -> list[InjectedFault]:
         """Every fault that was injected."""
-        found: list[InjectedFault] = []
-        position: int | None = 0
+        pages = self._pages("/faults/log?", _FaultLog)
+        return [each async for page in pages for each in page.faults]
+
+    async def _pages(self, path: str, kind: type[_PageT], after: int = 0) -> AsyncIterator[_PageT]:
+        """All pages of a listing; ``path`` ends where ``after=…`` is added."""
+        position: int | None = after
         for _ in range(_PAGES_MAX):
-            page = await self._get(f"/faults/log?after={position}", _FaultLog)
-            found += page.faults
+            page = await self._get(f"{path}after={position}", kind)
+            yield page
             position = page.next_after
             if position is None:
-                return found
-        raise OverflowError("faults")
+                return
+        raise OverflowError(path)
 
     # — moving —
 
