@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import psycopg
 
 from meschain.app.commands.add_account import CREDENTIALS
 from meschain.channel.clock import Clock, SystemClock, microseconds
 from meschain.channel.contract import Account
-from meschain.channel.pacing import Pacer, PacerState
+from meschain.channel.pacing import LocalBudget, Pacer, PacerState
 from meschain.channel.transport import Breaker, Exchange, HttpTransport, open_session
 from meschain.registry import UnknownMarketplace, marketplace
 from meschain.store.keys import DataKeys
+from meschain.store.sql import query
 from meschain.store.unit_of_work import Database
-from meschain.store.vault import Vault, VaultLocked
+from meschain.store.vault import MasterKeyMissing, Vault, VaultLocked
 from meschain.sync.account import ServedAccount
 from meschain.sync.attempt import Attempt
 from meschain.sync.engine import Engine, EngineSettings
@@ -30,6 +33,7 @@ from meschain.sync.engine import Engine, EngineSettings
 if TYPE_CHECKING:
     from aiohttp import ClientSession
 
+    from meschain.channel.capability import Manifest
     from meschain.channel.contract import Channel
     from meschain.sync.ownership import Claimed
 
@@ -45,6 +49,7 @@ class HubSettings:
     database_url: str
     master_key: Path
     loopback_only: bool = False  # demo and tests: a live host is refused before anything is sent
+    integrator: str | None = None  # for accounts that are not told another one; see settings
     engine: EngineSettings = field(default_factory=EngineSettings)
 
 
@@ -56,6 +61,8 @@ class Hub:
         self.settings = settings
         self.clock = clock
         self.session = session
+        self._requests = itertools.count(1)
+        self._budgets: dict[tuple[str, ...], LocalBudget] = {}
         self.database = Database(settings.database_url)
         self.keys = DataKeys(self.database, Vault.at(settings.master_key), clock)
         self.engine = Engine(
@@ -70,6 +77,9 @@ class Hub:
     def channel(self, account: Account, pacer: Pacer, *, name: str = "") -> Channel:
         """A channel over the shared session, paced by ``pacer``. Raises UnknownMarketplace."""
         market = marketplace(account.marketplace)
+        if self.settings.integrator is not None:
+            ours = {"integrator": self.settings.integrator}
+            account = replace(account, settings=ours | dict(account.settings))
         transport = HttpTransport(
             self.session,
             pacer,
@@ -80,6 +90,20 @@ class Hub:
             on_exchange=partial(self._exchanged, account),
         )
         return market.connect(account, transport, self.clock)
+
+    def pacer(self, manifest: Manifest, tier: str, merchant_id: int) -> Pacer:
+        """A pacer whose quotas beyond the account are shared with all accounts of this process.
+
+        Other processes behind the same address count for themselves.
+        """
+
+        def budget(*scope: str) -> LocalBudget:
+            return self._budgets.setdefault(scope, LocalBudget(self.clock))
+
+        name = manifest.identity.name
+        shared = {scope: budget(name, scope) for scope in ("application", "egress_ip")}
+        shared["merchant"] = budget(name, "merchant", str(merchant_id))
+        return Pacer(manifest, tier, self.clock, shared)
 
     async def open_account(self, claimed: Claimed) -> ServedAccount | None:
         """Open a leased account; None (and a log line) when this program cannot serve it."""
@@ -110,7 +134,7 @@ class Hub:
             settings=settings,
             tier=tier,
         )
-        pacer = Pacer(manifest, tier, self.clock)
+        pacer = self.pacer(manifest, tier, claimed.merchant_id)
         if claimed.pacer is not None:
             pacer.restore(msgspec.json.decode(claimed.pacer, type=PacerState))
         elif claimed.lease.epoch > 1:
@@ -130,6 +154,17 @@ class Hub:
 
     def _exchanged(self, account: Account, exchange: Exchange) -> None:
         """Keep what went wrong; what went well is counted by the lanes."""
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug(
+                "request ended",
+                extra={
+                    "request": next(self._requests),
+                    "account": account.account_id,
+                    "operation": exchange.operation,
+                    "status": exchange.status,
+                    "milliseconds": int((exchange.answered_s - exchange.released_s) * 1_000),
+                },
+            )
         if not exchange.error and exchange.status is not None and exchange.status < _BAD_REQUEST:
             return
         duration_us = int((exchange.answered_s - exchange.released_s) * 1_000_000)
@@ -149,6 +184,7 @@ class Hub:
     @asynccontextmanager
     async def opened(cls, settings: HubSettings, clock: Clock | None = None) -> AsyncIterator[Hub]:
         """A hub with its database open; the engine is started by whoever wants it."""
+        await _check_master_key(settings)
         async with open_session() as session:
             hub = cls(settings, session, clock or SystemClock())
             await hub.database.open()
@@ -156,3 +192,18 @@ class Hub:
                 yield hub
             finally:
                 await hub.database.close()
+
+
+async def _check_master_key(settings: HubSettings) -> None:
+    """A new master key beside records sealed with another would only hide the loss.
+
+    Raises MasterKeyMissing, MasterKeyInvalid, VaultLocked.
+    """
+    async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
+        row = await (await connection.execute(query("account.a_data_key"))).fetchone()
+    if row is None:
+        return
+    if not settings.master_key.exists():
+        raise MasterKeyMissing(str(settings.master_key))
+    merchant_id, key_number, wrapped = row
+    Vault.at(settings.master_key).load_data_key(merchant_id, key_number, bytes(wrapped))

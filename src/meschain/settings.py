@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from meschain.app.keeping.backups import BackupPlan
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -20,6 +22,10 @@ class SettingsInvalid(ValueError):
     """The settings file or a variable of the environment cannot be understood."""
 
 
+class HomeUnusable(OSError):
+    """The data folder cannot be made; ``filename`` names it, ``strerror`` says why."""
+
+
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``settings.toml`` in the data folder; every line of it may be left out."""
 
@@ -27,6 +33,8 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     language: str | None = None
     log_level: str | None = None
     public_url: str | None = None
+    integrator: str | None = None
+    backup: BackupPlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,10 @@ class Settings:
 
     ``home``: the data folder. ``database_url`` None: the embedded PostgreSQL. ``public_url``: under
     which marketplaces reach this hub's webhooks. ``loopback_only``: live hosts are refused before
-    anything is sent, as tests and the demo want it.
+    anything is sent, as tests and the demo want it. ``backup`` None: the hub makes none by itself.
+    ``merchant``: for whom commands work that are told none. ``integrator``: as which this hub
+    introduces itself where a marketplace asks for a name; None: as each marketplace has it for
+    software of one's own.
     """
 
     home: Path
@@ -44,6 +55,21 @@ class Settings:
     log_level: str = "warning"
     public_url: str | None = None
     loopback_only: bool = False
+    merchant: str | None = None
+    integrator: str | None = None
+    backup: BackupPlan | None = None
+
+    @property
+    def backup_folder(self) -> Path:
+        """Where backups lie, unless a command is told otherwise."""
+        given = self.backup.folder if self.backup else None
+        return Path(given).expanduser().absolute() if given else self.home / "backups"
+
+    @property
+    def backup_key_file(self) -> Path | None:
+        """The file with the key that seals them."""
+        given = self.backup.key_file if self.backup else None
+        return Path(given).expanduser().absolute() if given else None
 
     @property
     def master_key(self) -> Path:
@@ -56,13 +82,21 @@ class Settings:
         return self.home / "postgres"
 
     @property
+    def log_folder(self) -> Path:
+        """Where hubs and workers write their logs; see ``telemetry``."""
+        return self.home / "logs"
+
+    @property
     def address_file(self) -> Path:
         """Where a running hub says how it is reached."""
         return self.home / "hub.json"
 
     def make_home(self) -> None:
-        """Make the data folder, readable by us only, when it is absent."""
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make the data folder, readable by us only, when it is absent. Raises HomeUnusable."""
+        try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as wrong:
+            raise HomeUnusable(wrong.errno, wrong.strerror, str(self.home)) from wrong
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -81,6 +115,9 @@ class Settings:
             log_level=level,
             public_url=env.get("MESCHAIN_PUBLIC_URL") or file.public_url,
             loopback_only=env.get("MESCHAIN_LOOPBACK_ONLY", "") not in {"", "0"},
+            merchant=env.get("MESCHAIN_MERCHANT") or None,
+            integrator=env.get("MESCHAIN_INTEGRATOR") or file.integrator,
+            backup=file.backup,
         )
 
 
@@ -96,7 +133,7 @@ def _home(env: Mapping[str, str]) -> Path:
 def _read(path: Path) -> _File:
     try:
         return msgspec.toml.decode(path.read_bytes(), type=_File)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return _File()
     except (msgspec.MsgspecError, OSError) as wrong:
         raise SettingsInvalid(f"{path}: {wrong}") from wrong

@@ -22,6 +22,7 @@ from meschain.api.parts import caller_of, parts_of, this_machine_only
 from meschain.api.problem import HANDLERS
 from meschain.api.rest.listing import list_listings
 from meschain.api.rest.message import messages
+from meschain.api.rest.metrics import live, metrics, ready
 from meschain.api.rest.order import list_orders
 from meschain.api.rest.problem import list_problems
 from meschain.api.rest.status import health, status
@@ -48,9 +49,9 @@ def create_app(parts: Parts) -> Litestar:
         dependencies={"caller": Provide(caller_of)},
         response_headers={"cache-control": "no-store"},
     )
-    this_machine = Router("/", route_handlers=[page, rest], guards=[this_machine_only])
+    this_machine = Router("/", route_handlers=[page, metrics, rest], guards=[this_machine_only])
     return Litestar(
-        route_handlers=[health, hook.router, this_machine],
+        route_handlers=[health, live, ready, hook.router, this_machine],
         state=State({"parts": parts}),
         dependencies={"parts": Provide(parts_of, sync_to_thread=False)},
         exception_handlers=dict(HANDLERS),

@@ -11,7 +11,12 @@ import click
 import msgspec
 import psycopg
 
-from meschain.app.commands.add_account import NewAccount, add_account
+from meschain.app.commands.add_account import (
+    NewAccount,
+    add_account,
+    let_go_of_account,
+    reconnect_account,
+)
 from meschain.app.commands.arm_account import (
     ArmingCounts,
     ArmingLimits,
@@ -22,23 +27,28 @@ from meschain.app.commands.arm_account import (
     count_arming,
 )
 from meschain.app.commands.change_account import remove_account, set_policy
+from meschain.app.commands.resolve_conflict import set_conflict_rules
 from meschain.app.queries.accounts import AccountRow, read_accounts
+from meschain.app.queries.conflicts import Rule, read_rules
 from meschain.channel.contract import Account, Call
 from meschain.channel.outcome import Done, Problem, Unauthorized
-from meschain.channel.pacing import Pacer
 from meschain.cli.credential import Given, collect, read_credentials_file
 from meschain.cli.failure import Failure
-from meschain.cli.help import Exact, File, Group, Pair, Whole, for_merchant, reports
+from meschain.cli.help import Exact, File, Group, OneOf, Pair, Whole, for_merchant, reports
 from meschain.cli.linking import link_account
 from meschain.cli.session import Desk, at_desk
 from meschain.cli.speaking import account_details, opened_account, outcome_words, webhooks_of
 from meschain.domain.stock import QuantityPolicy
 from meschain.registry import marketplace as find_marketplace
+from meschain.sync.engine import STATES_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from meschain.channel.capability import Manifest
+
+
+_LETTING_GO_S = 3 * STATES_S  # within this, whoever serves the account has seen its state
 
 
 @click.group("account", cls=Group)
@@ -64,12 +74,13 @@ def account() -> None:
 @at_desk
 async def add(
     desk: Desk,
+    *,
     marketplace: str,
     name: str | None,
     credentials_file: Path | None,
     seller: str | None,
-    sandbox: bool,  # noqa: FBT001 – options of the command line
-    is_live: bool,  # noqa: FBT001
+    sandbox: bool,
+    is_live: bool,
     base_urls: tuple[tuple[str, str], ...],
     tier: str | None,
     settings: tuple[tuple[str, str], ...],
@@ -123,7 +134,9 @@ async def add(
     linked.say(desk.out)
     if webhook:
         desk.out.line(webhook)
-    desk.out.say("cli.account.next", name=chosen)
+    counts = linked.counts
+    is_shown = counts.linked or counts.known or not counts.ours_only
+    desk.out.say("cli.account.next" if is_shown else "cli.account.next_publish", name=chosen)
 
 
 def _urls(manifest: Manifest, given: Mapping[str, str], *, is_live: bool) -> dict[str, str]:
@@ -159,9 +172,8 @@ async def _try(desk: Desk, new: NewAccount) -> None:
     )
     manifest = find_marketplace(new.marketplace).manifest
     try:
-        channel = desk.hub.channel(
-            account_, Pacer(manifest, new.tier, desk.hub.clock), name=new.name
-        )
+        pacer = desk.hub.pacer(manifest, new.tier, desk.merchant_id)
+        channel = desk.hub.channel(account_, pacer, name=new.name)
     except ValueError as wrong:  # a setting that the marketplace's folder does not know
         raise Failure("account_setting", words=str(wrong)) from wrong
     outcome = await channel.check_credentials(Call())
@@ -169,6 +181,63 @@ async def _try(desk: Desk, new: NewAccount) -> None:
         raise Failure("credentials_refused", words=outcome.text)
     if not isinstance(outcome, Done):
         raise Failure("credentials_untried", words=outcome_words(outcome, desk.words))
+
+
+@account.command("reconnect")
+@click.argument("name")
+@click.option("--credentials-file", type=File())
+@click.option("--seller")
+@for_merchant
+@reports
+@at_desk
+async def reconnect(
+    desk: Desk, *, name: str, credentials_file: Path | None, seller: str | None
+) -> None:
+    row = await desk.account(name)
+    details = await account_details(desk, row)
+    manifest = find_marketplace(row.marketplace).manifest
+    given = Given()
+    if credentials_file is not None:
+        given = read_credentials_file(credentials_file, manifest, seller)
+    credentials = collect(manifest, given, desk.out)
+    desk.out.note("cli.account.trying", marketplace=manifest.identity.title)
+    await _try(
+        desk,
+        NewAccount(
+            marketplace=row.marketplace,
+            name=row.name,
+            base_urls=details.base_urls,
+            credentials=credentials,
+            settings=row.settings,
+            tier=row.tier,
+            is_live=row.is_live,
+        ),
+    )
+    hub = desk.hub
+    state = row.state
+    if state == "reconnect":
+        state = "read_only"  # what it was before, nobody has written down; time has passed, too
+    else:
+        await let_go_of_account(hub.database, desk.merchant_id, row.account_id)
+        desk.out.note("cli.account.letting_go", name=row.name)
+        await hub.clock.sleep(_LETTING_GO_S)
+    await reconnect_account(
+        hub.database,
+        hub.keys,
+        hub.clock,
+        desk.merchant_id,
+        row.account_id,
+        credentials,
+        state=state,
+        actor=desk.actor,
+    )
+    if desk.out.document({"name": row.name, "state": state}):
+        return
+    desk.out.say(
+        "cli.account.reconnected", name=row.name, state=state_words(desk, state), style="green"
+    )
+    if state != "armed":
+        desk.out.say("cli.account.reconnected_next", name=row.name)
 
 
 async def _register_webhook(desk: Desk, row: AccountRow) -> str:
@@ -277,12 +346,13 @@ async def show(desk: Desk, name: str) -> None:
 @at_desk
 async def arm(
     desk: Desk,
+    *,
     name: str,
     max_zero: int,
     max_price_change: int,
     confirm_zero: int | None,
     confirm_price_change: int | None,
-    is_plan: bool,  # noqa: FBT001 – an option of the command line
+    is_plan: bool,
 ) -> None:
     row = await desk.account(name)
     limits = ArmingLimits(
@@ -405,11 +475,12 @@ async def _change_state(desk: Desk, name: str, to: str, said: str) -> None:
 @at_desk
 async def set_(
     desk: Desk,
+    *,
     name: str,
     share: Decimal | None,
     buffer: int | None,
     maximum: int | None,
-    no_maximum: bool,  # noqa: FBT001 – an option of the command line
+    no_maximum: bool,
 ) -> None:
     row = await desk.account(name)
     share_bps = row.share_bps if share is None else int(share * 100)
@@ -434,26 +505,69 @@ async def set_(
     desk.out.say("cli.account.policy", name=name, count=count)
 
 
+@account.command("conflict-rule")
+@click.argument("name")
+@click.option("--price", type=OneOf("hub", "channel", "ask"))
+@click.option("--quantity", type=OneOf("hub", "channel", "ask"))
+@click.option("--sweep-hours", type=Whole(1, 24 * 31))
+@for_merchant
+@reports
+@at_desk
+async def conflict_rule(
+    desk: Desk, name: str, price: Rule | None, quantity: Rule | None, sweep_hours: int | None
+) -> None:
+    row = await desk.account(name)
+    if price is None and quantity is None and sweep_hours is None:
+        rules = await read_rules(desk.hub.database, desk.merchant_id, row.account_id)
+    else:
+        rules = await set_conflict_rules(
+            desk.hub.database,
+            desk.hub.clock,
+            desk.merchant_id,
+            row.account_id,
+            price=price,
+            quantity=quantity,
+            sweep_interval_s=None if sweep_hours is None else sweep_hours * 3_600,
+            actor=desk.actor,
+        )
+    if desk.out.document({"account": row.name, **msgspec.structs.asdict(rules)}):
+        return
+    desk.out.say("cli.account.rules", name=name, style="bold")
+    desk.out.pairs(
+        {
+            "conflict.price": desk.words.text(f"cli.conflict.rule_{rules.price}"),
+            "conflict.quantity": desk.words.text(f"cli.conflict.rule_{rules.quantity}"),
+            "conflict.sweep": desk.words.text(
+                "cli.conflict.hours", count=rules.sweep_interval_s // 3_600
+            ),
+        }
+    )
+
+
 @account.command("remove")
 @click.argument("name")
 @click.option("--yes", "is_sure", is_flag=True)
 @for_merchant
 @at_desk
-async def remove(desk: Desk, name: str, is_sure: bool) -> None:  # noqa: FBT001 – an option
+async def remove(desk: Desk, *, name: str, is_sure: bool) -> None:
     row = await desk.account(name)
     if not is_sure:
         raise Failure("remove_needs_yes", name=name)
-    await _delete_webhooks(desk, row)
+    await delete_webhooks(desk, row)
     await remove_account(
         desk.hub.database, desk.hub.clock, desk.merchant_id, row.account_id, actor=desk.actor
     )
     desk.out.say("cli.account.removed", name=name)
 
 
-async def _delete_webhooks(desk: Desk, row: AccountRow) -> None:
-    """As far as the marketplace can be asked: it stops by itself when nobody answers."""
+async def delete_webhooks(desk: Desk, row: AccountRow) -> bool:
+    """As far as the marketplace can be asked: it stops by itself when nobody answers.
+
+    Whether none is left there.
+    """
     if not find_marketplace(row.marketplace).manifest.orders.webhook:
-        return
+        return True
+    is_ended = True
     served = await opened_account(desk, row)
     webhooks = webhooks_of(desk, row, served)
     for each in await webhooks.registered():
@@ -461,3 +575,5 @@ async def _delete_webhooks(desk: Desk, row: AccountRow) -> None:
             outcome = await webhooks.delete(each.url, each.webhook_id, Call(guard=served))
             if isinstance(outcome, Problem):
                 desk.out.warn(outcome_words(outcome, desk.words))
+                is_ended = False
+    return is_ended

@@ -27,7 +27,7 @@ _SHOWN_MAX: Final = 50
 @for_merchant
 @reports
 @at_desk
-async def audit(desk: Desk, account: str, repair: bool) -> None:  # noqa: FBT001 – an option
+async def audit(desk: Desk, *, account: str, repair: bool) -> None:
     row = await desk.account(account)
     served = await opened_account(desk, row)
     desk.out.note("cli.audit.reading", name=row.name)
@@ -44,7 +44,8 @@ async def audit(desk: Desk, account: str, repair: bool) -> None:  # noqa: FBT001
             "unknown_theirs": report.unknown_theirs,
             "consistency_bps": report.consistency_bps,
             "drift": drift,
-            "is_repaired": repair and bool(drift),
+            "conflicts": report.conflicts,
+            "is_repaired": repair and bool(report.repairable),
         }
     ):
         if drift:
@@ -64,10 +65,15 @@ async def audit(desk: Desk, account: str, repair: bool) -> None:  # noqa: FBT001
             unknown=report.unknown_theirs,
             consistency=desk.words.percent(Decimal(report.consistency_bps) / 100),
         )
-        if drift and repair:
+        if report.conflicts:
+            desk.out.say("cli.audit.conflicts", count=report.conflicts)
+        if report.repairable and repair:
             desk.out.say("cli.audit.repairing" if row.state == "armed" else "cli.audit.not_armed")
+    if report.repairable and not repair:
+        raise Incomplete("drift_found", count=report.repairable, name=row.name)
     if drift and not repair:
-        raise Incomplete("drift_found", count=len(drift), name=row.name)
+        # Nothing to repair: what was edited there goes by the account's rule, or its owner's word.
+        raise Incomplete("edits_found", count=len(drift), name=row.name)
 
 
 def _cells(desk: Desk, currency: str, drift: Drift) -> tuple[str, ...]:

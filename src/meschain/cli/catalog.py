@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import hashlib
 from decimal import Decimal
 from pathlib import Path
@@ -9,7 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from meschain.app.commands.import_products import ImportOptions, apply_import, plan_import
+from meschain.app.commands.import_products import (
+    ImportBusy,
+    ImportOptions,
+    apply_import,
+    plan_import,
+    terms_hash,
+)
 from meschain.app.commands.mapping import (
     MappingFileRefused,
     apply_mapping,
@@ -19,22 +27,35 @@ from meschain.app.commands.mapping import (
     write_mapping,
 )
 from meschain.cli.failure import Failure, Incomplete
+from meschain.cli.files import daily, history
 from meschain.cli.help import Exact, File, Group, Misused, OneOf, Whole, for_merchant, reports
+from meschain.cli.imports import runs
+from meschain.cli.imports.change import change_text
 from meschain.cli.session import at_desk
 from meschain.domain.money import Money, Rounding
-from meschain.exchange import ReadingOptions, RefusedRow, read_catalog, write_refused
+from meschain.exchange import (
+    ENCODINGS,
+    FileFormat,
+    ReadingOptions,
+    RefusedRow,
+    SourceKind,
+    read_catalog,
+    read_column_map,
+    write_refused,
+)
 from meschain.registry import marketplaces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from meschain.app.commands.import_products import FieldChange, ImportPlan, Refusal
+    from meschain.app.commands.import_products import ImportPlan, Refusal
     from meschain.app.commands.mapping import MappingPlan
     from meschain.cli.session import Desk
-    from meschain.exchange import CatalogReading, VatPreview
+    from meschain.exchange import CatalogReading, SourceForm, VatPreview
     from meschain.messages import Catalog, Param
 
 _SHOWN_MAX: Final = 20
+_KINDS: Final = tuple(kind for kind in SourceKind if kind is not SourceKind.SUPPLIER)
 
 
 @click.group("import", cls=Group)
@@ -73,6 +94,10 @@ class _VatAnswer(click.ParamType[tuple[int, Decimal]]):
 @click.option("--location")
 @click.option("--currency")
 @click.option("--content-language", default="tr")
+@click.option("--format", "source_kind", type=OneOf(*_KINDS))
+@click.option("--columns", "columns_file", type=File())
+@click.option("--sheet")
+@click.option("--encoding", type=OneOf(*ENCODINGS))
 @click.option("--decimal", "decimal_separator", type=OneOf(",", "."))
 @click.option("--table-prefix")
 @click.option("--shop-url")
@@ -89,6 +114,10 @@ async def products(
     location: str | None,
     currency: str | None,
     content_language: str,
+    source_kind: str | None,
+    columns_file: Path | None,
+    sheet: str | None,
+    encoding: str | None,
     decimal_separator: str | None,
     table_prefix: str | None,
     shop_url: str | None,
@@ -104,36 +133,48 @@ async def products(
         shop_url=shop_url,
         table_prefix=table_prefix,
         include_disabled=include_disabled,
+        source_kind=SourceKind(source_kind) if source_kind else None,
+        encoding=encoding,
+        sheet=sheet,
+        column_map=read_column_map(columns_file) if columns_file else None,
     )
     about = ImportOptions(
         actor=desk.actor,
         location=location,
         file_name=file.name,
         file_hash=_fingerprint(file),
+        terms_hash=terms_hash(options),
     )
-    desk.out.note("cli.import.reading", file=file.name)
-    reading: CatalogReading = read_catalog(file, options)
-    with desk.out.progress("cli.import.comparing" if is_plan else "cli.import.writing") as tick:
-        if is_plan:
-            plan = await plan_import(
-                desk.hub.database, desk.merchant_id, reading, about, on_progress=tick
-            )
-        else:
-            done = await apply_import(
-                desk.hub.database,
-                desk.hub.clock,
-                desk.merchant_id,
-                reading,
-                about,
-                on_progress=tick,
-            )
-            plan = done.plan
+    with desk.out.progress("cli.import.reading", file=file.name):
+        reading = await asyncio.to_thread(read_catalog, file, options)
+    plan, import_id, continued = await _carry_out(desk, reading, about, is_plan=is_plan)
     if refused is not None:
         _write_refused(desk, refused, plan)
-    if not desk.out.document(_document(plan, desk.words, file, is_plan=is_plan)):
+    document = _document(plan, desk.words, file, is_plan=is_plan)
+    if not desk.out.document(document | {"import_id": import_id, "continued": continued}):
+        if continued:
+            desk.out.say("cli.import.continued", count=continued)
         _say_import(desk, plan, is_plan=is_plan, refused=refused)
     if plan.refused and not plan.variants:
         raise Incomplete("import_refused", file=file.name, count=len(plan.refused))
+
+
+async def _carry_out(
+    desk: Desk, reading: CatalogReading, about: ImportOptions, *, is_plan: bool
+) -> tuple[ImportPlan, int | None, int]:
+    """The plan, the import's number, and how many variants an earlier process had taken in."""
+    with desk.out.progress("cli.import.comparing" if is_plan else "cli.import.writing") as tick:
+        database, merchant_id = desk.hub.database, desk.merchant_id
+        if is_plan:
+            plan = await plan_import(database, merchant_id, reading, about, on_progress=tick)
+            return plan, None, 0
+        try:
+            done = await apply_import(
+                database, desk.hub.clock, merchant_id, reading, about, on_progress=tick
+            )
+        except ImportBusy as busy:
+            raise Failure("import_busy") from busy
+        return done.plan, done.import_id, done.continued
 
 
 def _fingerprint(file: Path) -> bytes:
@@ -205,9 +246,10 @@ def _document(plan: ImportPlan, words: Catalog, file: Path, *, is_plan: bool) ->
 
 def _say_import(desk: Desk, plan: ImportPlan, *, is_plan: bool, refused: Path | None) -> None:
     out, words = desk.out, desk.words
+    out.line(words.text("cli.import.form", form=_form(plan.form, words)))
     _say_vat(desk, plan.vat_previews)
     for change in plan.updated[:_SHOWN_MAX]:
-        fields = ", ".join(_change(each) for each in change.changes)
+        fields = ", ".join(change_text(each, words) for each in change.changes)
         out.say("cli.import.updated", sku=change.sku, row=change.row_number, fields=fields)
     _more(desk, len(plan.updated))
     for row in plan.refused[:_SHOWN_MAX]:
@@ -223,6 +265,9 @@ def _say_import(desk: Desk, plan: ImportPlan, *, is_plan: bool, refused: Path | 
         out.say("cli.import.warnings", count=len(plan.warnings))
         for warning in plan.warnings[:5]:
             text = words.text(warning.reason_code, **_said(warning.params, words))
+            if not warning.row_number:
+                out.say("cli.import.file_warning", reason=text)
+                continue
             out.say(
                 "cli.import.warning",
                 row=warning.row_number,
@@ -235,6 +280,31 @@ def _say_import(desk: Desk, plan: ImportPlan, *, is_plan: bool, refused: Path | 
         out.say("cli.import.refused_file", file=str(refused))
 
 
+def _form(form: SourceForm, words: Catalog) -> str:
+    """What the file was found to be, in a line."""
+    text = words.text
+    parts = [text(f"cli.import.kind.{form.kind}")]
+    match form.file_format:
+        case FileFormat.TEXT:
+            mark = text("cli.import.tab") if form.delimiter == "\t" else f"“{form.delimiter}”"
+            parts.append(text("cli.import.form.text", delimiter=mark))
+        case FileFormat.XLSX:
+            parts.append(text("cli.import.form.xlsx", sheet=form.sheet or ""))
+        case FileFormat.XML | FileFormat.SQL:
+            parts.append(form.file_format.upper())
+    if form.file_format is not FileFormat.XLSX:
+        parts.append(form.encoding)
+    if form.header_language is not None:
+        parts.append(text(f"cli.import.header.{form.header_language}"))
+    marks = form.decimal_separators
+    for separator in sorted(set(marks.values())):
+        named = ", ".join(name for name, mark in marks.items() if mark == separator)
+        of_all = len(set(marks.values())) == 1
+        key = "cli.import.form.decimal" if of_all else "cli.import.form.decimals"
+        parts.append(text(key, separator=separator, columns=named))
+    return " · ".join(parts)
+
+
 def _reason(row: Refusal, words: Catalog) -> str:
     return words.text(row.reason, **_said(row.params, words))
 
@@ -242,14 +312,6 @@ def _reason(row: Refusal, words: Catalog) -> str:
 def _more(desk: Desk, count: int) -> None:
     if count > _SHOWN_MAX:
         desk.out.say("cli.more", count=count - _SHOWN_MAX)
-
-
-def _change(change: FieldChange) -> str:
-    def said(value: object) -> str:
-        text = "–" if value is None else str(value)
-        return text if len(text) <= 40 else text[:39] + "…"
-
-    return f"{change.field}: {said(change.before)} → {said(change.after)}"
 
 
 def _say_vat(desk: Desk, previews: tuple[VatPreview, ...]) -> None:
@@ -345,6 +407,19 @@ def _say_mapping(desk: Desk, plan: MappingPlan, *, is_plan: bool) -> None:
 async def export(desk: Desk, file: Path, marketplace: str | None) -> None:
     names = None if marketplace is None else [marketplace]
     rows = await export_mapping(desk.hub.database, desk.merchant_id, names)
-    write_mapping(file, rows)
+    with desk.out.written(file) as target:
+        write_mapping(target, rows)
     if not desk.out.document({"file": str(file), "rows": len(rows)}):
         desk.out.say("cli.mapping.exported", file=str(file), count=len(rows))
+
+
+# — other files that come in —
+
+_import_mapping = copy.copy(import_mapping)
+_import_mapping.name = "mapping"  # by which its texts are found
+_BESIDE: Final = (
+    *(daily.stock, daily.prices, history.orders, _import_mapping),
+    *(runs.list_, runs.undo),
+)
+for command in _BESIDE:
+    import_.add_command(command)

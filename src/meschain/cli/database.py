@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -16,7 +15,7 @@ import psycopg
 
 from meschain.cli.failure import Failure
 from meschain.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from meschain.store.embedded.postmaster import Postmaster, server_url
+from meschain.store.embedded.postmaster import Postmaster, home_of, server_url
 from meschain.store.embedded.server import DATABASE
 from meschain.store.migrate import migrate
 
@@ -47,28 +46,32 @@ class HubAddress(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def reached_by_command(settings: Settings, out: Output) -> Iterator[Reached]:
+def reached_by_command(
+    settings: Settings, out: Output, *, is_migrated: bool = True
+) -> Iterator[Reached]:
     """For as long as a command needs it: DATABASE_URL, else the embedded server.
 
     The embedded server belongs to whoever holds its folder's lock. Commands hold a second lock
     beside it, shared: the one that started the server stops it only when the others are done.
+    ``is_migrated`` False: whoever only looks takes the schema as it is.
     """
     if settings.database_url:
-        yield _own_server(settings.database_url)
+        yield _own_server(settings.database_url, is_migrated=is_migrated)
         return
     settings.make_home()
     users = os.open(settings.home / "commands.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(users, fcntl.LOCK_SH)
         server = EmbeddedPostgres(settings.postgres_dir)
-        if not (_home_of_cluster(settings.postgres_dir) / "cluster").exists():
+        if not (home_of(settings.postgres_dir) / "cluster").exists():
             out.note("cli.database.creating")
         url = _start_unless_held(server)
         if url is None:
             yield Reached(_join(settings), is_joined=True)
             return
         try:
-            migrate(url)
+            if is_migrated:
+                migrate(url)
             yield Reached(url)
         finally:
             fcntl.flock(users, fcntl.LOCK_EX)
@@ -103,11 +106,12 @@ def _start_unless_held(server: EmbeddedPostgres) -> str | None:
         return None
 
 
-def _own_server(url: str) -> Reached:
+def _own_server(url: str, *, is_migrated: bool = True) -> Reached:
     # Asked once with a short patience: a pool would try for half a minute before it says so.
     with psycopg.connect(url, connect_timeout=_CONNECT_TIMEOUT_S):
         pass
-    migrate(url)
+    if is_migrated:
+        migrate(url)
     return Reached(url)
 
 
@@ -142,7 +146,7 @@ def _join(settings: Settings) -> str:
     """The URL of the server that another process of ours has started."""
     until_s = time.monotonic() + _JOIN_S
     while time.monotonic() < until_s:
-        postmaster = Postmaster.read(_home_of_cluster(settings.postgres_dir) / "cluster")
+        postmaster = Postmaster.read(home_of(settings.postgres_dir) / "cluster")
         if postmaster is not None and postmaster.is_ready and postmaster.answers():
             url = server_url(postmaster.socket_dir, DATABASE)
             if _is_migrated(url):
@@ -158,11 +162,3 @@ def _is_migrated(url: str) -> bool:
     except psycopg.Error:
         return False  # its owner is about to make it
     return True
-
-
-def _home_of_cluster(folder: Path) -> Path:
-    """Where the cluster lies: the server's user may not have been able to enter ``folder``."""
-    try:
-        return Path((folder / "location").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return folder

@@ -15,10 +15,18 @@ from meschain.channel.http import TransportLost
 from meschain.channel.transport import LiveHostRefused
 from meschain.exchange import FileRefused
 from meschain.registry import UnknownMarketplace, marketplaces
-from meschain.settings import SettingsInvalid
+from meschain.settings import HomeUnusable, SettingsInvalid
+from meschain.store.backup import (
+    BackupDamaged,
+    BackupDiffers,
+    BackupIncomplete,
+    BackupLocked,
+    BackupUnknown,
+    DatabaseInUse,
+)
 from meschain.store.embedded import EmbeddedPostgresError
 from meschain.store.migrate import DatabaseNewerThanProgram, MigrationChanged
-from meschain.store.vault import VaultLocked
+from meschain.store.vault import MasterKeyInvalid, MasterKeyMissing, VaultLocked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,13 +107,22 @@ _EXPECTED: Final[tuple[tuple[type[BaseException], str, _Params], ...]] = (
     (psycopg.OperationalError, "database_away", _words),
     (psycopg.InterfaceError, "database_away", _words),
     (PoolTimeout, "database_away", _words),
+    (MasterKeyMissing, "master_key_missing", _words),
+    (MasterKeyInvalid, "master_key_invalid", _words),
     (VaultLocked, "vault_locked", _nothing),
+    (BackupUnknown, "backup_unknown", _nothing),
+    (BackupLocked, "backup_locked", _nothing),
+    (BackupDamaged, "backup_damaged", _words),
+    (BackupDiffers, "backup_differs", _words),
+    (BackupIncomplete, "backup_incomplete", _words),
+    (DatabaseInUse, "database_in_use", _nothing),
     (DatabaseNewerThanProgram, "database_newer", _words),
     (MigrationChanged, "migration_changed", lambda defect: {"name": str(defect)}),
     (LiveHostRefused, "live_refused", _words),
     (TransportLost, "transport_lost", _words),
     (SettingsInvalid, "settings_invalid", _words),
     (CursorInvalid, "cursor_invalid", _nothing),
+    (HomeUnusable, "home_unusable", _file),
     (FileNotFoundError, "file_missing", _file),
     (OSError, "file_unusable", _file),
 )

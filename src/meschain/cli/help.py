@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -56,9 +57,9 @@ class _Translated(click.Command):
             "[OPTIONS]": words.text("cli.help.options_metavar"),
             "COMMAND [ARGS]...": words.text("cli.help.command_metavar"),
         }
-        pieces = [said.get(piece, piece) for piece in self.collect_usage_pieces(ctx)]
-        prefix = words.text("cli.help.usage") + " "
-        formatter.write_usage(ctx.command_path, " ".join(pieces), prefix)
+        pieces = self.collect_usage_pieces(ctx)
+        shown = " ".join(said.get(piece) or _named(piece, words) for piece in pieces)
+        formatter.write_usage(ctx.command_path, shown, words.text("cli.help.usage") + " ")
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_paragraph()
@@ -67,7 +68,7 @@ class _Translated(click.Command):
 
     def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [
-            (param.make_metavar(ctx), self._help_of(param, ctx))
+            (_named(param.make_metavar(ctx), words_of(ctx)), self._help_of(param, ctx))
             for param in self.get_params(ctx)
             if isinstance(param, click.Argument)
         ]
@@ -77,7 +78,7 @@ class _Translated(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [
-            (record[0], self._help_of(param, ctx))
+            (_named(record[0], words_of(ctx), of="option_value"), self._help_of(param, ctx))
             for param in self.get_params(ctx)
             if isinstance(param, click.Option) and (record := param.get_help_record(ctx))
         ]
@@ -90,6 +91,16 @@ class _Translated(click.Command):
         name = "help" if param.name == "_click_default_help" else param.name
         own = f"{key_of(ctx)}.{name}"
         return words.text(own if own in words else f"cli.option.{name}")
+
+
+def _named(metavar: str, words: Catalog, *, of: str = "argument") -> str:
+    """The names of values in the reader's words: ``--limit SAYI``; one without a word stays."""
+
+    def word(found: re.Match[str]) -> str:
+        key = f"cli.{of}.{found[0].lower()}"
+        return words.text(key) if key in words else found[0]
+
+    return re.sub(r"[A-Z_]{2,}", word, metavar)
 
 
 class Command(_Translated):
@@ -264,12 +275,15 @@ def misuse(error: click.UsageError, catalog: Catalog) -> str:
             said = error.message
         case click.NoSuchCommand():
             said = catalog.text("cli.usage.no_command", name=error.command_name)
+        case click.NoSuchOption() if error.option_name[1:2].isdigit():
+            said = catalog.text("cli.usage.negative", value=error.option_name)
         case click.NoSuchOption():
             said = catalog.text("cli.usage.no_option", name=error.option_name)
         case click.MissingParameter():
-            said = catalog.text("cli.usage.missing", name=_name_of(error))
+            said = catalog.text("cli.usage.missing", name=_name_of(error, catalog))
         case click.BadParameter():
-            said = catalog.text("cli.usage.bad_value", name=_name_of(error), words=error.message)
+            name = _name_of(error, catalog)
+            said = catalog.text("cli.usage.bad_value", name=name, words=error.message)
         case click.BadOptionUsage():
             said = catalog.text("cli.usage.needs_value", name=error.option_name)
         case _:
@@ -279,11 +293,9 @@ def misuse(error: click.UsageError, catalog: Catalog) -> str:
     return f"{said}\n{catalog.text('cli.usage.see_help', command=error.ctx.command_path)}"
 
 
-def _name_of(error: click.BadParameter) -> str:
+def _name_of(error: click.BadParameter, catalog: Catalog) -> str:
     if error.param is None:
         return ""
-    return (
-        error.param.opts[0]
-        if isinstance(error.param, click.Option)
-        else (error.param.name or "").upper()
-    )
+    if isinstance(error.param, click.Option):
+        return error.param.opts[0]
+    return _named((error.param.name or "").upper(), catalog)

@@ -4,51 +4,69 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 import uvloop
 
+from meschain.app.feeds import keep_feeds
+from meschain.app.keeping.schedule import keep_backups
 from meschain.cli.database import HubAddress, Reached, reached_by_hub
 from meschain.cli.failure import Failure
-from meschain.cli.help import Command, Exact, Pair, Whole, reports, session_of
+from meschain.cli.help import Command, Exact, Pair, Whole, for_merchant, reports, session_of
 from meschain.cli.session import Session, find_merchant, opened_hub, read_merchants
 from meschain.registry import marketplaces
 from meschain.sandbox.demand import DemandSettings
 from meschain.sandbox.economy import EconomySettings
 from meschain.sandbox.host import PORT_DEFAULT, SandboxHost, run_sandbox
 from meschain.server import PORT_USUAL, serve
+from meschain.settings import Settings, SettingsInvalid
+from meschain.telemetry import configure_logging, log_to_folder
 from meschain.worker import run_worker, until_stopped
 
 if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    from meschain.bootstrap import Hub
+
+log = logging.getLogger(__name__)
+
 
 @click.command("up", cls=Command)
 @click.option("--port", type=Whole(0, 65_535), default=PORT_USUAL)
-@click.option("--merchant")
+@for_merchant
 @reports
 @click.pass_context
-def up(ctx: click.Context, port: int, merchant: str | None) -> None:
+def up(ctx: click.Context, port: int) -> None:
     session = session_of(ctx)
+    log_to_folder(session.settings.log_folder, session.settings.log_level)
     session.out.note("cli.up.database")
     with reached_by_hub(session.settings, session.out) as reached:
-        uvloop.run(_up(session, reached, port, merchant))
+        uvloop.run(_up(session, reached, port))
     session.out.note("cli.up.stopped")
 
 
-async def _up(session: Session, reached: Reached, port: int, merchant: str | None) -> None:
+async def _up(session: Session, reached: Reached, port: int) -> None:
     merchants = await read_merchants(reached.url)
     merchant_id = (
-        (await find_merchant(reached.url, merchant)).merchant_id
-        if merchant is not None or len(merchants) == 1
+        (await find_merchant(reached.url, session.merchant_name)).merchant_id
+        if session.merchant_name is not None or len(merchants) == 1
         else None
     )
-    async with until_stopped() as stopping, opened_hub(session, reached) as hub:
+    async with (
+        until_stopped() as stopping,
+        _rereading(session.settings),
+        opened_hub(session, reached) as hub,
+        _backups_kept(session.settings, hub),
+        _feeds_kept(hub, reached.url),
+    ):
         session.out.note("cli.up.engine")
         await hub.engine.start()
         server = None
@@ -71,6 +89,63 @@ async def _up(session: Session, reached: Reached, port: int, merchant: str | Non
             await asyncio.gather(*ends)
 
 
+@contextlib.asynccontextmanager
+async def _rereading(settings: Settings) -> AsyncIterator[None]:
+    """SIGHUP has the log level read again; whatever else is set needs a restart."""
+
+    def reread() -> None:
+        try:
+            level = Settings.load().log_level
+        except SettingsInvalid as wrong:
+            log.warning("settings cannot be read", exc_info=wrong)
+            return
+        for handler in logging.getLogger().handlers:
+            handler.close()
+        configure_logging(level)
+        log_to_folder(settings.log_folder, level)
+        log.info("settings were read again", extra={"log_level": level})
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, reread)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
+@contextlib.asynccontextmanager
+async def _backups_kept(settings: Settings, hub: Hub) -> AsyncIterator[None]:
+    """Backups by the plan of the settings, where there is one."""
+    if settings.backup is None:
+        yield
+        return
+    command = (sys.executable, "-m", "meschain", "backup", "--scheduled")
+    keeping = asyncio.create_task(
+        keep_backups(settings.backup, settings.backup_folder, hub.clock, command), name="backups"
+    )
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _feeds_kept(hub: Hub, url: str) -> AsyncIterator[None]:
+    """Suppliers' feeds, each when it is due."""
+
+    async def names() -> dict[int, str]:
+        return {each.merchant_id: each.name for each in await read_merchants(url)}
+
+    command = (sys.executable, "-m", "meschain", "feed", "run")
+    keeping = asyncio.create_task(keep_feeds(hub.database, hub.clock, names, command), name="feeds")
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
 @contextlib.contextmanager
 def _address(path: Path, address: HubAddress) -> Iterator[None]:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,13 +162,18 @@ def worker(ctx: click.Context) -> None:
     session = session_of(ctx)
     if not session.settings.database_url:
         raise Failure("worker_needs_server")
+    log_to_folder(session.settings.log_folder, session.settings.log_level)
     with reached_by_hub(session.settings, session.out) as reached:
         uvloop.run(_work(session, reached))
     session.out.note("cli.up.stopped")
 
 
 async def _work(session: Session, reached: Reached) -> None:
-    async with until_stopped() as stopping, opened_hub(session, reached) as hub:
+    async with (
+        until_stopped() as stopping,
+        _rereading(session.settings),
+        opened_hub(session, reached) as hub,
+    ):
         session.out.note("cli.worker.ready", pid=os.getpid())
         await run_worker(hub, stopping)
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _SHOWN_MAX: Final = 20
 _ROUND_S: Final = 0.5
+_UNMAPPED: Final = {f"listing.missing.{kind}" for kind in ("category", "brand", "value")}
 
 
 @click.group("listing", cls=Group)
@@ -93,8 +94,9 @@ def _more(desk: Desk, count: int) -> None:
 @at_desk
 async def publish(
     desk: Desk,
+    *,
     account: str,
-    is_plan: bool,  # noqa: FBT001 – an option of the command line
+    is_plan: bool,
     skus: tuple[str, ...],
     limit: int,
     wait_s: int,
@@ -157,6 +159,8 @@ def _say_plan(desk: Desk, plan: PublicationPlan) -> None:
     for draft in plan.incomplete[:_SHOWN_MAX]:
         _say_incomplete(desk, draft)
     _more(desk, len(plan.incomplete))
+    if any(each.key in _UNMAPPED for draft in plan.incomplete for each in draft.problems):
+        desk.out.say("cli.publish.unmapped")
     desk.out.say(
         "cli.publish.planned",
         ready=len(plan.ready),

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import click
 import psycopg
 
-from meschain.app.commands.add_merchant import NewMerchant, add_merchant
+from meschain.app.commands.add_merchant import MerchantInvalid, NewMerchant, add_merchant
+from meschain.app.commands.delete_merchant import TableErased, delete_merchant, half_deleted
+from meschain.channel.http import TransportLost
+from meschain.cli.account import delete_webhooks
 from meschain.cli.database import Reached, reached_by_command
 from meschain.cli.failure import Failure
-from meschain.cli.help import Group, OneOf, reports, session_of
-from meschain.cli.session import actor, opened_hub, read_merchants
+from meschain.cli.files import archive
+from meschain.cli.help import File, Group, OneOf, reports, session_of
+from meschain.cli.session import Desk, actor, opened_hub, read_merchants
 from meschain.messages import LANGUAGES
+from meschain.registry import UnknownMarketplace
+from meschain.store.erasure import StillWritten
 
 
 @click.group("merchant", cls=Group)
@@ -39,7 +46,7 @@ def add(
     session = session_of(ctx)
     new = NewMerchant(
         name=name.strip(),
-        country=country,
+        country=country.upper(),
         currency=currency.upper(),
         time_zone=time_zone,
         language=content_language,
@@ -52,6 +59,8 @@ def add(
                 return await add_merchant(hub.database, hub.clock, new, actor=actor())
             except psycopg.errors.UniqueViolation as taken:
                 raise Failure("merchant_taken", name=new.name) from taken
+            except MerchantInvalid as wrong:
+                raise Failure(f"merchant_{wrong.field}", value=wrong.value) from wrong
 
     with reached_by_command(session.settings, session.out) as reached:
         merchant_id = asyncio.run(work(reached))
@@ -72,3 +81,108 @@ def list_(ctx: click.Context) -> None:
     if not found:
         raise Failure("merchant_none")
     session.out.table(("id", "name"), [(str(e.merchant_id), e.name) for e in found], right="id")
+
+
+merchant.add_command(archive.export)
+merchant.add_command(archive.import_)
+
+
+@merchant.command("delete")
+@click.argument("name")
+@click.option("--confirm")
+@click.option("--export-to", type=File())
+@click.option("--passphrase-file", type=File())
+@click.option("--without-export", is_flag=True)
+@reports
+@click.pass_context
+def delete(
+    ctx: click.Context,
+    *,
+    name: str,
+    confirm: str | None,
+    export_to: Path | None,
+    passphrase_file: Path | None,
+    without_export: bool,
+) -> None:
+    session = session_of(ctx)
+
+    async def work(reached: Reached) -> list[TableErased]:
+        known = {each.name: each for each in await read_merchants(reached.url)}
+        half = known.get(half_deleted(name))
+        found = half or known.get(name)
+        if found is None:
+            raise Failure("merchant_unknown", name=name, known=", ".join(known))
+        async with opened_hub(session, reached) as hub:
+            desk = Desk(session, hub, reached, found)
+            if half is None:  # else it was asked for, and part of it is gone
+                await _ask(desk, confirm, export_to, without_export=without_export)
+                if export_to is not None:
+                    manifest = await archive.exported(desk, export_to, passphrase_file)
+                    session.out.note("cli.merchant.deleting_exported", file=str(export_to))
+                    kind = "open" if manifest.salt is None else "sealed"
+                    session.out.note(f"cli.merchant.exported_{kind}")
+                await _unregister(desk)
+            with session.out.progress("cli.merchant.deleting") as tick:
+                return await delete_merchant(
+                    reached.url,
+                    hub.database,
+                    hub.clock,
+                    found.merchant_id,
+                    name,
+                    on_progress=tick,
+                )
+
+    with reached_by_command(session.settings, session.out) as reached:
+        try:
+            tables = asyncio.run(work(reached))
+        except StillWritten as busy:
+            raise Failure("merchant_still_written", name=name) from busy
+    left = sum(each.left for each in tables)
+    document = {
+        "name": name,
+        "export": None if export_to is None else str(export_to),
+        "is_erased": not left,
+        "tables": tables,
+    }
+    if not session.out.document(document):
+        number = session.out.number
+        session.out.table(
+            ("table", "erased", "left"),
+            [
+                (each.table, number(each.erased), number(each.left))
+                for each in tables
+                if each.erased or each.left
+            ],
+            right="erased left",
+        )
+        if not left:
+            rows = sum(each.erased for each in tables)
+            session.out.say("cli.merchant.deleted", name=name, rows=rows, tables=len(tables))
+    if left:
+        raise Failure("merchant_left", name=name, count=left)
+
+
+async def _ask(
+    desk: Desk, confirm: str | None, export_to: Path | None, *, without_export: bool
+) -> None:
+    """Whether all was said that a deletion needs. Raises Failure."""
+    name = desk.merchant.name
+    if (export_to is None) is not without_export:
+        raise Failure("delete_needs_export", name=name)
+    if export_to is not None and await asyncio.to_thread(export_to.exists):
+        raise Failure("delete_export_exists", file=str(export_to))
+    if confirm != name:
+        armed = [each.name for each in await desk.accounts() if each.state == "armed"]
+        kind = "delete_armed" if armed else "delete_unconfirmed"
+        raise Failure(kind, name=name, accounts=", ".join(armed))
+
+
+async def _unregister(desk: Desk) -> None:
+    """End the webhooks, as far as marketplaces can be asked: they stop when nobody answers."""
+    for each in await desk.accounts():
+        try:
+            is_ended = await delete_webhooks(desk, each)
+        except (Failure, TransportLost, UnknownMarketplace):
+            is_ended = False
+        if not is_ended:
+            desk.out.note("cli.merchant.webhooks_stay", account=each.name)

@@ -10,11 +10,16 @@ import click
 
 from meschain.app.commands.link_order_line import LineNotOpen, link_order_line
 from meschain.app.commands.package_actions import (
-    Acted,
-    PackageDesk,
+    InvoiceUnderWay,
     TransitionForbidden,
-    UnitsUnknown,
+    Wished,
+    WishUnderWay,
+    await_wish,
+    cancellation,
     chosen_lines,
+    division,
+    fetch_label,
+    wish_package,
 )
 from meschain.app.commands.set_stock import SkuUnknown
 from meschain.app.queries.order_detail import (
@@ -27,20 +32,27 @@ from meschain.app.queries.order_detail import (
 )
 from meschain.app.queries.orders import read_orders
 from meschain.channel.contract import Label
-from meschain.channel.outcome import Unknown
 from meschain.cli.failure import Failure, Incomplete
 from meschain.cli.help import File, Group, OneOf, Pair, Whole, for_merchant, reports
 from meschain.cli.session import at_desk
-from meschain.cli.speaking import is_taken, item_words, opened_account, outcome_words
+from meschain.cli.speaking import (
+    carried_out,
+    item_words,
+    opened_account,
+    outcome_words,
+)
 from meschain.domain.money import Money, Rounding
 from meschain.domain.order import Address, PackageState
 from meschain.label import Captions, CargoLabel, UnprintableCode, render_pdf, render_zpl
+from meschain.sync.package_wish import Terms, UnitsUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from meschain.app.queries.accounts import AccountRow
     from meschain.cli.session import Desk
 
+_ANSWER_S: Final = 20.0  # so long a command waits for the marketplace's answer
 _REASONS: Final = ("out_of_stock", "defective", "wrong_price", "force_majeure", "other")
 
 
@@ -171,7 +183,8 @@ def _show_package(desk: Desk, found: OrderDetail, package: PackageDetail) -> Non
     wanted = ""
     if package.wanted_state is not None:
         state = desk.words.text(f"package_state.{package.wanted_state}")
-        wanted = " " + desk.words.text("cli.order.wanted", state=state)
+        said = "cli.order.wanted" if package.taken_state is None else "cli.order.taken"
+        wanted = " " + desk.words.text(said, state=state)
     desk.out.say(
         "cli.order.package",
         style="bold",
@@ -278,58 +291,51 @@ def _package_of(found: OrderDetail, wanted: str | None) -> PackageDetail:
     return chosen[0]
 
 
-async def _desk_of(desk: Desk, found: OrderDetail) -> PackageDesk:
-    served = await opened_account(desk, await desk.account(found.account))
-    return PackageDesk(desk.hub.database, desk.hub.keys, desk.hub.clock, served, actor=desk.actor)
+def _may_send(row: AccountRow) -> None:
+    if row.state != "armed":
+        raise Failure("package_needs_arming", name=row.name)
 
 
-async def _tell(
+async def _tell_wished(
+    desk: Desk, found: OrderDetail, package: PackageDetail, wished: Wished
+) -> None:
+    """What came of a wish; what is still open, the order lane goes on with."""
+    items = [] if wished.outcome is None else item_words(wished.outcome, desk.words)
+    await _say(desk, found, package, items, wished)
+    if wished.is_open:
+        raise Incomplete("wish_open", number=found.external_id)
+    if not wished.is_taken:
+        raise Incomplete("action_not_taken", number=found.external_id)
+
+
+async def _say(
     desk: Desk,
     found: OrderDetail,
     package: PackageDetail,
-    acted: Acted,
-    wanted: PackageState | None = None,
+    items: list[tuple[str, str]],
+    wished: Wished,
 ) -> None:
-    """What the marketplace said of each item, and what stands there now.
-
-    Where nobody can say what became of the request, what was read afterwards decides.
-    """
-    items = item_words(acted.outcome, desk.words)
     again = await read_order(
         desk.hub.database, desk.merchant_id, found.external_id, account_id=found.account_id
     )
-    stands = wanted is not None and any(
-        each.external_id == package.external_id and each.state == wanted.value
-        for each in again.packages
-    )
-    taken = is_taken(acted.outcome) or (isinstance(acted.outcome, Unknown) and stands)
-    if not desk.out.document(
+    if desk.out.document(
         {
             "order": found.external_id,
             "package": package.external_id,
-            "is_taken": taken,
+            "is_taken": wished.is_taken,
             "outcome": [{"item": item, "words": said} for item, said in items],
-            "is_certain": acted.is_certain,
+            "is_certain": not wished.is_open,
             "packages": again.packages,
         }
     ):
-        for item, said in items:
-            desk.out.line(f"{item}: {said}" if item else said)
-        if acted.is_certain:
-            for each in again.packages:
-                desk.out.say(
-                    "cli.order.stands",
-                    number=each.external_id,
-                    state=_state(desk, each.state, each.state_raw),
-                )
-    if acted.reread is not None:
-        raise Incomplete(
-            "order_not_reread",
-            number=found.external_id,
-            words=outcome_words(acted.reread, desk.words),
-        )
-    if not taken:
-        raise Incomplete("action_not_taken", number=found.external_id)
+        return
+    for item, said in items:
+        desk.out.line(f"{item}: {said}" if item else said)
+    if wished.is_open:
+        return
+    for each in again.packages:
+        state = _state(desk, each.standing, each.state_raw)
+        desk.out.say("cli.order.stands", number=each.external_id, state=state)
 
 
 async def _advance(
@@ -341,18 +347,52 @@ async def _advance(
     invoice_number: str = "",
 ) -> None:
     found = await _find(desk, number, account)
-    package = _package_of(found, package_id)
-    at = await _desk_of(desk, found)
+    await _wish(desk, found, _package_of(found, package_id), to, invoice_number=invoice_number)
+
+
+async def _wish(
+    desk: Desk,
+    found: OrderDetail,
+    package: PackageDetail,
+    to: PackageState,
+    *,
+    invoice_number: str = "",
+    terms: Terms | None = None,
+) -> None:
+    """Record it, have it carried out, and say what came of it."""
+    row = await desk.account(found.account)
+    _may_send(row)
+    database, clock = desk.hub.database, desk.hub.clock
     try:
-        acted = await at.advance(found, package, to, invoice_number=invoice_number)
+        wish = await wish_package(
+            database,
+            clock,
+            desk.merchant_id,
+            found,
+            package,
+            to,
+            actor=desk.actor,
+            invoice_number=invoice_number,
+            terms=terms,
+        )
+    except InvoiceUnderWay as begun:
+        number = package.external_id
+        raise Failure("invoice_under_way", number=number, invoice=invoice_number) from begun
+    except WishUnderWay as begun:
+        raise Failure("wish_under_way", number=package.external_id) from begun
     except TransitionForbidden as forbidden:
         raise Failure(
             "transition_forbidden",
             number=package.external_id,
-            state=_state(desk, package.state, package.state_raw),
+            state=_state(desk, package.standing, package.state_raw),
             wanted=desk.words.text(f"package_state.{to.value}"),
         ) from forbidden
-    await _tell(desk, found, package, acted, to)
+    if wish is None:
+        wished = Wished(is_taken=True, is_open=False, outcome=None)
+    else:
+        async with carried_out(desk, row):
+            wished = await await_wish(database, clock, wish, timeout_s=_ANSWER_S)
+    await _tell_wished(desk, found, package, wished)
 
 
 @order.command("pick")
@@ -401,10 +441,10 @@ async def cancel(
     package = _package_of(found, package_id)
     try:
         chosen = chosen_lines(package, _units(lines))
+        terms = cancellation(found, package, chosen, reason)
     except UnitsUnknown as unknown:
         raise _units_unknown(package, unknown) from unknown
-    at = await _desk_of(desk, found)
-    await _tell(desk, found, package, await at.cancel(found, package, chosen, reason))
+    await _wish(desk, found, package, PackageState.UNSUPPLIED, terms=terms)
 
 
 @order.command("split")
@@ -429,10 +469,10 @@ async def split(
             chosen_lines(package, _units([_pair(part) for part in group.split(",")]))
             for group in groups
         ]
+        terms = division(package, chosen)
     except UnitsUnknown as unknown:
         raise _units_unknown(package, unknown) from unknown
-    at = await _desk_of(desk, found)
-    await _tell(desk, found, package, await at.split(found, package, chosen))
+    await _wish(desk, found, package, PackageState.SUPERSEDED, terms=terms)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -473,8 +513,8 @@ async def label(
         raise Failure("label_kind", file=str(file))
     found = await _find(desk, number, account)
     package = _package_of(found, package_id)
-    at = await _desk_of(desk, found)
-    answer = await at.label(found, package)
+    served = await opened_account(desk, await desk.account(found.account))
+    answer = await fetch_label(served, found, package)
     if not isinstance(answer, Label):
         raise Failure("label_refused", number=number, words=outcome_words(answer, desk.words))
     is_ours = answer.media_type == "text/plain"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from meschain.messages import Catalog, Param
 
 _PLAIN_EVERY_S: Final = 1.5  # more than 2 s of silence looks like a stop
+_PACE_AFTER_S: Final = 0.5
 _GAP: Final = "  "
 _NOTHING: Final = "–"
 
@@ -71,8 +76,8 @@ class Output:
         if self.console.is_terminal:
             table = Table(box=None, pad_edge=False, header_style="bold")
             for column, name in zip(columns, names, strict=True):
-                justify = "right" if column in numbers else "left"
-                table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+                justify: JustifyMethod = "right" if column in numbers else "left"
+                table.add_column(name, justify=justify, overflow="fold")
             for row in rows:
                 table.add_row(*(Text(cell) for cell in row))
             self.console.print(table, soft_wrap=False)
@@ -93,6 +98,22 @@ class Output:
         for name, value in named.items():
             self.line(f"  {name.ljust(width)}  {value}")
 
+    @contextmanager
+    def written(self, path: Path) -> Iterator[Path]:
+        """Where to write a file: there, or for ``-`` where it is copied to standard output from.
+
+        Standard output then holds nothing else: all that is said goes to standard error.
+        """
+        if str(path) != "-":
+            yield path
+            return
+        self.as_json, self.console = False, self.errors
+        with tempfile.TemporaryDirectory() as folder:
+            part = Path(folder) / "part"
+            yield part
+            with part.open("rb") as made:
+                shutil.copyfileobj(made, sys.stdout.buffer)
+
     # — remarks —
 
     def note(self, key: str, **params: Param) -> None:
@@ -105,28 +126,47 @@ class Output:
 
     @contextmanager
     def progress(self, key: str, **params: Param) -> Iterator[Tick]:
-        """A bar on a terminal, else a line every so often; gone when the work is done."""
+        """A bar on a terminal, else a line every so often, with the pace and what is left of it.
+
+        Neither waits for the work to tell of itself: who waits sees that it goes on.
+        """
         words = self.catalog.text(key, **params)
         if not self.errors.is_terminal:
-            yield _PlainTick(self, words)
+            plain = _PlainTick(self, words)
+            with plain.beating():
+                yield plain
             return
+        began_s = time.monotonic()
         bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[pace]}", markup=False),
             console=self.errors,
             transient=True,
         )
         with bar:
-            task = bar.add_task(words, total=None)
+            task = bar.add_task(words, total=None, pace="")
 
             def tick(done: int, total: int, /) -> None:
-                bar.update(task, completed=done, total=total or None)
+                pace = self.pace(done, total, time.monotonic() - began_s)
+                bar.update(task, completed=done, total=total or None, pace=pace)
 
             yield tick
 
     # — values —
+
+    def pace(self, done: int, total: int, took_s: float) -> str:
+        """``5,400/s, 16 s left``; nothing before there is something to say."""
+        if done <= 0 or took_s < _PACE_AFTER_S:
+            return ""
+        rate = done / took_s
+        said = [self.catalog.text("cli.progress.rate", count=round(rate))]
+        if total > done:
+            left_s = round((total - done) / rate)
+            said.append(self.catalog.text("cli.progress.left", count=max(left_s, 1)))
+        return ", ".join(said)
 
     def money(self, value: MoneyView | Money | None) -> str:
         """An amount, or a dash."""
@@ -164,18 +204,36 @@ def _console(file: TextIO) -> Console:
 
 
 class _PlainTick:
-    """Progress without a terminal: at most a line every 1.5 s."""
+    """Progress without a terminal: a line every 1.5 s, whether or not there is news."""
 
     def __init__(self, out: Output, words: str) -> None:
         self._out = out
         self._words = words
-        self._next_s = time.monotonic() + _PLAIN_EVERY_S
+        self._began_s = time.monotonic()
+        self._done, self._total = 0, 0
+        self._is_over = threading.Event()
 
     def __call__(self, done: int, total: int, /) -> None:
-        now_s = time.monotonic()
-        if now_s < self._next_s:
-            return
-        self._next_s = now_s + _PLAIN_EVERY_S
-        number = self._out.catalog.number
-        count = f"{number(done)}/{number(total)}" if total else number(done) if done else "…"
-        self._out.errors.print(Text(f"{self._words} {count}".rstrip()))
+        self._done, self._total = done, total
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Lines come until the context ends, from a thread: the work may not let go of its own."""
+        thread = threading.Thread(target=self._beat, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._is_over.set()
+            thread.join()
+
+    def _beat(self) -> None:
+        while not self._is_over.wait(_PLAIN_EVERY_S):
+            done, total = self._done, self._total
+            number = self._out.catalog.number
+            count = f"{number(done)}/{number(total)}" if total else number(done) if done else "…"
+            took_s = time.monotonic() - self._began_s
+            pace = self._out.pace(done, total, took_s)
+            # Without figures the seconds show that it goes on.
+            rest = f"{count} ({pace})" if pace else f"{count} {round(took_s)} s"
+            self._out.errors.print(Text(f"{self._words} {rest}"))

@@ -10,6 +10,7 @@ import msgspec
 from meschain.app.queries.plan import ROWS_MAX, read_plan
 from meschain.cli.help import Command, Whole, for_merchant, reports
 from meschain.cli.session import at_desk
+from meschain.cli.speaking import account_details
 from meschain.cli.wording import ages, quantities
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ async def plan(desk: Desk, account: str | None, limit: int) -> None:
         desk.out.say("cli.account.none")
         return
     if not found.totals:
-        desk.out.say("cli.plan.nothing")
+        accounts = await desk.accounts() if row is None else [row]
+        listings = [(await account_details(desk, each)).listings for each in accounts]
+        desk.out.say("cli.plan.nothing" if any(listings) else "cli.plan.nothing_listed")
         return
     _say_totals(desk, found)
     if found.rows:

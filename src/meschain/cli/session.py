@@ -50,7 +50,7 @@ class Session:
     def begin(cls, settings: Settings, language: str | None) -> Session:
         """``language`` None: of the settings, else of the environment."""
         catalog = Catalog.load(language or settings.language)
-        return cls(settings, catalog, Output(catalog))
+        return cls(settings, catalog, Output(catalog), settings.merchant)
 
 
 @dataclass(slots=True)
@@ -150,7 +150,12 @@ async def opened_hub(session: Session, reached: Reached) -> AsyncIterator[Hub]:
     """The hub's parts over a database that answers."""
     settings = session.settings
     settings.make_home()
-    wired = HubSettings(reached.url, settings.master_key, loopback_only=settings.loopback_only)
+    wired = HubSettings(
+        reached.url,
+        settings.master_key,
+        loopback_only=settings.loopback_only,
+        integrator=settings.integrator,
+    )
     async with Hub.opened(wired) as hub:
         yield hub
 

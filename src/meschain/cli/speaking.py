@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import secrets
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -20,9 +24,13 @@ from meschain.channel.outcome import (
 )
 from meschain.cli.failure import Failure
 from meschain.sync.account import Lease
-from meschain.sync.ownership import Claimed
+from meschain.sync.engine import is_paused
+from meschain.sync.ownership import RENEW_S, Claimed, Ownership
+from meschain.sync.package_lane import PackageLane
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from meschain.app.queries.accounts import AccountRow
     from meschain.channel.outcome import Outcome
     from meschain.cli.session import Desk
@@ -32,6 +40,7 @@ if TYPE_CHECKING:
 # A command asks and acts; it never pushes offers, which is what a lease guards. It has none of its
 # own, and its calls are bounded by their time-outs.
 _SPEAKS_S: Final = 3_600.0
+_DRAIN_S: Final = 2.0  # so long a request under way may take to end
 
 
 async def opened_account(desk: Desk, account: AccountRow) -> ServedAccount:
@@ -51,6 +60,53 @@ async def opened_account(desk: Desk, account: AccountRow) -> ServedAccount:
     if served is None:
         raise Failure("account_unservable", name=account.name)
     return served
+
+
+@asynccontextmanager
+async def carried_out(desk: Desk, account: AccountRow) -> AsyncIterator[None]:
+    """While inside, the account's order lane works: in the hub that serves it, else here.
+
+    Here under a lease of our own and with the pacer that the last owner left. Raises Failure.
+    """
+    hub = desk.hub
+    owner = f"{desk.actor}:{os.getpid()}:{secrets.token_hex(4)}"
+    ownership = Ownership(hub.database, hub.clock, owner)
+    claimed = await ownership.claim(1, only=[account.account_id])
+    if not claimed:
+        await desk.wake()
+        yield
+        return
+    try:
+        served = await hub.open_account(claimed[0])
+        if served is None:
+            raise Failure("account_unservable", name=account.name)
+        keys: dict[str, object] = {
+            "merchants": [desk.merchant_id],
+            "accounts": [account.account_id],
+        }
+        served.is_paused = is_paused(await hub.database.engine_rows("inbound.lane_schedules", keys))
+        lane = PackageLane(hub.database, hub.keys, hub.clock)
+        lane.serve(served)
+        tasks = [
+            asyncio.create_task(lane.run()),
+            asyncio.create_task(_keep_lease(ownership, served)),
+        ]
+        try:
+            yield
+        finally:
+            await lane.drain(_DRAIN_S)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await ownership.renew([served])  # what we spent of its quotas, for the next owner
+    finally:
+        await ownership.release()
+
+
+async def _keep_lease(ownership: Ownership, served: ServedAccount) -> None:
+    while not await ownership.renew([served]):
+        await served.clock.sleep(RENEW_S)
+    served.is_dismissed = True
 
 
 def webhooks_of(desk: Desk, account: AccountRow, served: ServedAccount) -> AccountWebhooks:
@@ -89,10 +145,8 @@ async def account_details(desk: Desk, account: AccountRow) -> AccountDetails:
 def outcome_words(outcome: Outcome, words: Catalog) -> str:
     """An outcome in the marketplace's own words, with our advice behind."""
     match outcome:
-        case Done():
-            return words.text("outcome.done")
-        case Accepted():
-            return words.text("outcome.accepted")
+        case Done() | Accepted():
+            return words.text("outcome.done" if outcome == Done() else "outcome.accepted")
         case Refused(code="lacking"):
             return words.text(outcome.advice)
         case Refused():
@@ -104,6 +158,8 @@ def outcome_words(outcome: Outcome, words: Catalog) -> str:
         case Unauthorized():
             said = words.text("outcome.unauthorized")
             return f"{said} ({outcome.text})" if outcome.text else said
+        case NotSent(reason="package_changed") | Unknown(evidence="package_changed"):
+            return words.text("outcome.package_changed")
         case Unknown():
             said = words.text("outcome.unknown")
             return f"{said} ({outcome.text or outcome.evidence})"
@@ -118,10 +174,3 @@ def item_words(outcome: Outcome | ItemOutcomes, words: Catalog) -> list[tuple[st
     if isinstance(outcome, ItemOutcomes):
         return [(key, outcome_words(each, words)) for key, each in sorted(outcome.items.items())]
     return [("", outcome_words(outcome, words))]
-
-
-def is_taken(outcome: Outcome | ItemOutcomes) -> bool:
-    """Whether all of it was taken."""
-    if isinstance(outcome, ItemOutcomes):
-        return all(isinstance(each, Done) for each in outcome.items.values())
-    return isinstance(outcome, Done | Accepted)

@@ -20,6 +20,7 @@ from meschain.app.commands.set_stock import (
     StockChange,
     change_stock,
 )
+from meschain.app.queries.conflicts import read_conflicts
 from meschain.app.queries.stock import read_ledger, read_stock
 from meschain.app.queries.view import money_view
 from meschain.cli.failure import Failure, Incomplete
@@ -32,6 +33,7 @@ from meschain.exchange.source import Source
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from meschain.app.queries.conflicts import ConflictView
     from meschain.app.queries.view import MoneyView
     from meschain.cli.session import Desk
 
@@ -207,11 +209,12 @@ def price() -> None:
 @at_desk
 async def set_price(
     desk: Desk,
+    *,
     sku: str | None,
     list_price: Decimal | None,
     sale_price: Decimal | None,
     file: Path | None,
-    is_plan: bool,  # noqa: FBT001 – an option of the command line
+    is_plan: bool,
 ) -> None:
     is_single = sku is not None and not (list_price is None and sale_price is None)
     if is_single == (file is not None) or (sku is not None and file is not None):
@@ -232,10 +235,31 @@ async def set_price(
             is_plan=is_plan,
             on_progress=tick,
         )
-    if not desk.out.document({"is_plan": is_plan, **msgspec.structs.asdict(plan)}):
+    kept = await _kept(desk, plan, sku)
+    if not desk.out.document({"is_plan": is_plan, **msgspec.structs.asdict(plan), "kept": kept}):
         _say_prices(desk, plan, is_plan=is_plan)
+        _say_kept(desk, kept)
     if plan.refused and not plan.changed and not plan.unchanged:
         raise Incomplete("price_refused", count=len(plan.refused))
+
+
+async def _kept(desk: Desk, plan: PricePlan, sku: str | None) -> list[ConflictView]:
+    """Listings that the new prices do not reach: a panel's price is in force there."""
+    if not plan.changed:
+        return []
+    changed = {change.sku for change in plan.changed}
+    found = await read_conflicts(
+        desk.hub.database, desk.merchant_id, sku=sku, field="price", state="kept"
+    )
+    return [each for each in found if each.sku in changed]
+
+
+def _say_kept(desk: Desk, kept: Sequence[ConflictView]) -> None:
+    for each in kept[:_SHOWN_MAX]:
+        price = desk.out.money(each.their_sale_price)
+        desk.out.say("cli.price.kept", style="red", sku=each.sku, account=each.account, price=price)
+    if len(kept) > _SHOWN_MAX:
+        desk.out.say("cli.more", count=len(kept) - _SHOWN_MAX)
 
 
 async def _currency(desk: Desk) -> str:
@@ -317,9 +341,10 @@ def _say_prices(desk: Desk, plan: PricePlan, *, is_plan: bool) -> None:
         )
     for refused in plan.refused[:_SHOWN_MAX]:
         reason = desk.words.text(f"cli.price.refused_{refused.reason}")
-        desk.out.say(
-            "cli.price.refused", style="red", sku=refused.sku, row=refused.row_number, reason=reason
-        )
+        place = refused.sku or "–"
+        if refused.row_number:
+            place = desk.words.text("cli.price.place", sku=place, row=refused.row_number)
+        desk.out.line(f"{place}: {reason}", style="red")
     desk.out.say(
         "cli.price.planned" if is_plan else "cli.price.done",
         changed=len(plan.changed),

@@ -15,9 +15,9 @@ from meschain.app.queries.health import StatusView
 from meschain.app.queries.sync_status import (
     Progress,
     SyncStatus,
+    ask,
     read_progress,
     read_sync_status,
-    wake,
 )
 from meschain.app.queries.view import instant
 from meschain.channel.clock import microseconds
@@ -25,21 +25,18 @@ from meschain.cli.database import HubAddress
 from meschain.cli.failure import Failure, Incomplete
 from meschain.cli.help import Group, Whole, for_merchant, reports
 from meschain.cli.session import at_desk
-from meschain.cli.speaking import opened_account, outcome_words
 from meschain.cli.wording import ages, milliseconds
-from meschain.sync.inbound import OrderPulls
-from meschain.sync.intake import Intake
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from meschain.app.queries.accounts import AccountRow
     from meschain.app.queries.health import AccountView
     from meschain.cli.session import Desk
 
 _ASK_S: Final = 3.0
 _LOOK_S: Final = 0.2
+_ASK_AGAIN_S: Final = 1.0  # a hub that was pulling just then may have missed it
 
 
 @click.group("sync", cls=Group)
@@ -162,10 +159,24 @@ def _say_quotas_and_errors(desk: Desk, found: SyncStatus) -> None:
                     "quota.use", used=quota.used, limit=quota.limit, window=int(quota.window_s)
                 )
                 desk.out.say("cli.sync.quota", name=account.name, group=quota.group, use=use)
+        if account.sweeping_checked is not None:
+            desk.out.say(
+                "cli.sync.sweeping",
+                name=account.name,
+                checked=account.sweeping_checked,
+                expected=account.sweeping_expected or 0,
+            )
+        if account.conflicts:
+            desk.out.say(
+                "cli.sync.conflicts", style="red", name=account.name, count=account.conflicts
+            )
         if account.last_error:
             desk.out.say(
                 "cli.sync.last_error", style="red", name=account.name, words=account.last_error
             )
+    problems = found.status.problems
+    if problems.offers + problems.listings + problems.alerts:
+        desk.out.say("cli.sync.problems")
     if not found.is_measured:
         desk.out.note("cli.sync.not_measured")
 
@@ -186,21 +197,20 @@ async def run(desk: Desk, account: str | None, timeout_s: int) -> None:
     before = await read_progress(desk.hub.database, desk.hub.clock, desk.merchant_id, account_id)
     if not before:
         raise Failure("account_none")
-    is_ours = not any(each.is_served for each in before)
-    if is_ours:
+    # What a hub serves, it is asked to do; only what nobody serves is done here, under leases.
+    engine = desk.hub.engine
+    free = frozenset(each.account_id for each in before if not each.is_served)
+    if free:
         desk.out.note("cli.sync.run_here")
-        await desk.hub.engine.start()
-    else:
+        engine.settings.only = free
+        await engine.start()
+    if len(free) < len(before):
         desk.out.note("cli.sync.run_there")
-        await wake(desk.hub.database, desk.merchant_id, [each.account_id for each in before])
-        for each in await desk.accounts():
-            if account_id in {None, each.account_id}:
-                await _pull_orders(desk, each)
     try:
         after = await _until_done(desk, account_id, begun_us, timeout_s)
     finally:
-        if is_ours:
-            await desk.hub.engine.stop()
+        if free:
+            await engine.stop()
     left = [each for each in after if not _is_done(each, begun_us)]
     if not desk.out.document({"accounts": after, "is_done": not left}):
         desk.out.table(
@@ -222,23 +232,15 @@ async def run(desk: Desk, account: str | None, timeout_s: int) -> None:
         raise Incomplete("run_unfinished", names=", ".join(each.name for each in left))
 
 
-async def _pull_orders(desk: Desk, account: AccountRow) -> None:
-    """Read its orders here, where the hub would do so at its next turn: taking in is idempotent."""
-    served = await opened_account(desk, account)
-    intake = Intake(
-        desk.hub.database,
-        desk.hub.keys,
-        merchant_id=desk.merchant_id,
-        account_id=account.account_id,
-        name=account.name,
-    )
-    problem = await OrderPulls(served, intake, desk.hub.database, desk.hub.clock).pull()
-    if problem is not None:
-        desk.out.warn(
-            desk.words.text(
-                "cli.sync.last_error", name=account.name, words=outcome_words(problem, desk.words)
-            )
-        )
+async def _ask(desk: Desk, accounts: Sequence[Progress]) -> None:
+    """Ask those who serve these accounts, should it be another process."""
+    there = [
+        each.account_id
+        for each in accounts
+        if each.is_served and desk.hub.engine.account(each.account_id) is None
+    ]
+    if there:
+        await ask(desk.hub.database, desk.merchant_id, there)
 
 
 async def _until_done(
@@ -247,6 +249,7 @@ async def _until_done(
     until_s = desk.hub.clock.monotonic_s() + timeout_s
     with desk.out.progress("cli.sync.running") as tick:
         most = 0
+        ask_at_s = 0.0
         while True:
             found = await read_progress(
                 desk.hub.database, desk.hub.clock, desk.merchant_id, account_id
@@ -254,6 +257,10 @@ async def _until_done(
             waiting = sum(each.dirty for each in found if each.state == "armed")
             most = max(most, waiting)
             tick(most - waiting, most)
+            now_s = desk.hub.clock.monotonic_s()
+            if now_s >= ask_at_s:
+                ask_at_s = now_s + _ASK_AGAIN_S
+                await _ask(desk, [each for each in found if not _is_done(each, begun_us)])
             is_late = desk.hub.clock.monotonic_s() > until_s
             if is_late or all(_is_done(each, begun_us) for each in found):
                 return found

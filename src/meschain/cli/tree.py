@@ -32,6 +32,8 @@ _COMMANDS: Final = {
     "merchant": "merchant:merchant",
     "account": "account:account",
     "import": "catalog:import_",
+    "export": "files.export:export",
+    "feed": "imports.feed:feed",
     "mapping": "catalog:mapping",
     "listing": "listing:listing",
     "stock": "stock:stock",
@@ -41,7 +43,14 @@ _COMMANDS: Final = {
     "plan": "plan:plan",
     "why": "why:why",
     "audit": "audit:audit",
+    "conflict": "conflict:conflict",
+    "problems": "problems:problems",
     "webhook": "webhook:webhook",
+    "backup": "backup:backup",
+    "restore": "backup:restore",
+    "key": "key:key",
+    "doctor": "doctor:doctor",
+    "logs": "logs:logs",
 }
 _INTERRUPTED: Final = 130
 _DEFECT: Final = 70

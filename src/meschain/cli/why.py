@@ -104,6 +104,12 @@ class _Teller:
             self._say(key, units=self._units(why.buffer_units), count=rest)
         if why.quantity_max is not None and shared - why.buffer_units > why.quantity_max:
             self._say("maximum", count=why.quantity_max)
+        if why.quantity_kept_at is not None:
+            self._say(
+                "quantity_kept",
+                by=self._kept_by(why.quantity_kept_by),
+                age=self._age(why.quantity_kept_at),
+            )
         if why.quantity_desired is None:
             self._say("no_offer")
         elif why.agrees:
@@ -173,6 +179,14 @@ class _Teller:
             vat="–" if why.vat_percent is None else self._words.percent(Decimal(why.vat_percent)),
             changed=self._age(why.priced_at),
         )
+        if why.sale_price_kept is not None:
+            self._say(
+                "price_kept",
+                sale=money(why.sale_price_kept),
+                list=money(why.list_price_kept),
+                by=self._kept_by(why.price_kept_by),
+                age=self._age(why.price_kept_at),
+            )
         if why.sale_price_shown is None:
             self._say("price_unknown")
         else:
@@ -201,6 +215,15 @@ class _Teller:
             )
         if field.waiting_since is not None:
             self._say("waiting", age=self._age(field.waiting_since))
+        if field.conflict_since is not None:
+            self._say(
+                "conflict",
+                style="red",
+                value=self._units(field.their_quantity)
+                if field.field == "quantity"
+                else self._out.money(field.their_sale_price),
+                age=self._age(field.conflict_since),
+            )
         if field.looking_since is not None:
             reason = self._words.text(f"cli.why.looking_{field.looking_reason}")
             self._say("looking", age=self._age(field.looking_since), reason=reason)
@@ -213,6 +236,9 @@ class _Teller:
                 words=" ".join(part for part in (field.code, field.words) if part) or "–",
                 advice=self._words.text(advice),
             )
+
+    def _kept_by(self, who: str | None) -> str:
+        return self._words.text("cli.why.by_rule") if who == "rule" else who or "–"
 
     # — where the units went —
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from meschain.app.queries.view import MoneyView
+
 if TYPE_CHECKING:
     from datetime import datetime
 
     from meschain.app.queries.health import Percentiles
+    from meschain.app.queries.problems import ProblemView
     from meschain.cli.output import Output
 
 
@@ -28,3 +31,14 @@ def milliseconds(out: Output, times: Percentiles | None) -> str:
     return out.catalog.text(
         "cli.milliseconds", median=round(times.p50_ms), highest=round(times.p99_ms)
     )
+
+
+def problem_words(out: Output, problem: ProblemView) -> tuple[str, str]:
+    """What happened, and what to do about it ("" where nothing is known)."""
+    params = {
+        name: out.money(value) if isinstance(value, MoneyView) else value
+        for name, value in problem.params.items()
+    }
+    words = out.catalog
+    advice = words.text(problem.advice, **params) if problem.advice in words else ""
+    return words.text(problem.message, **params), advice

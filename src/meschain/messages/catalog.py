@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from datetime import datetime, tzinfo
 from decimal import Decimal
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _FALLBACK: Final = "en"
+_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _PATTERNS: Final = {
     "time": "HH:mm:ss",
     "time_ms": "HH:mm:ss.SSS",
@@ -67,8 +69,9 @@ class Catalog:
     """All texts of one language.
 
     A text names its parameters in braces, with a kind after a colon: ``{amount:money}``,
-    ``{count:number}``, ``{rate:percent}`` (20 means 20 %), ``{at:time}``, ``:time_ms``,
-    ``:date``, ``:datetime``; without a kind the value is printed as it is.
+    ``{price:digits}`` (a number that was kept as text, such as ``1068.90``), ``{count:number}``,
+    ``{rate:percent}`` (20 means 20 %), ``{at:time}``, ``:time_ms``, ``:date``, ``:datetime``;
+    without a kind the value is printed as it is.
 
     A key with CLDR plural forms is written ``key.one``, ``key.other`` … and chosen by the
     parameter ``count``.
@@ -112,11 +115,7 @@ class Catalog:
 
     def money(self, value: Amount) -> str:
         """``1.249,90 TL`` in Turkish, ``TRY 1,249.90`` elsewhere."""
-        amount = value.amount
-        digits = -int(amount.as_tuple().exponent)
-        pattern = "#,##0." + "0" * digits if digits > 0 else "#,##0"
-        # Not rounded: the pattern has exactly the digits of the amount.
-        number = format_decimal(amount, pattern, self._locale, decimal_quantization=False)
+        number = self._digits(value.amount)
         if self.language == "tr":
             return f"{number} {'TL' if value.currency == 'TRY' else value.currency}"
         return f"{value.currency} {number}"
@@ -124,6 +123,13 @@ class Catalog:
     def number(self, value: int | Decimal) -> str:
         """Grouped, with all its digits."""
         printed: str = format_decimal(value, locale=self._locale, decimal_quantization=False)
+        return printed
+
+    def _digits(self, value: Decimal) -> str:
+        digits = -int(value.as_tuple().exponent)
+        pattern = "#,##0." + "0" * digits if digits > 0 else "#,##0"
+        # Not rounded: the pattern has exactly the digits of the value.
+        printed: str = format_decimal(value, pattern, self._locale, decimal_quantization=False)
         return printed
 
     def percent(self, value: int | Decimal) -> str:
@@ -172,6 +178,8 @@ class Catalog:
                 return str(value)
             case "money", Amount():
                 return self.money(value)
+            case "digits", str() if _NUMBER.fullmatch(value):
+                return self._digits(Decimal(value))
             case "number", int() | Decimal():
                 return self.number(value)
             case "percent", int() | Decimal():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,8 +15,13 @@ if TYPE_CHECKING:
 LANGUAGES: Final = ("en", "tr")
 
 
-def tables(language: str) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Every table of texts in ``language``, each with the name of its home."""
+@cache
+def tables(language: str) -> tuple[tuple[str, Mapping[str, str]], ...]:
+    """Every table of texts in ``language``, each with the name of its home; read once a process."""
+    return tuple(_read(language))
+
+
+def _read(language: str) -> Iterator[tuple[str, Mapping[str, str]]]:
     root = files("meschain")
     yield "messages", _texts(root / "messages" / f"{language}.toml")
     # Every folder may keep the texts of what it says; there is no list to edit.

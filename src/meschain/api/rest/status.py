@@ -25,6 +25,11 @@ class HealthView(msgspec.Struct, frozen=True):
 @get("/health", summary="Whether this hub can work", tags=["status"])
 async def health(parts: NamedDependency[Parts]) -> HealthView:
     """503 with a problem document while the database is away."""
+    return await health_of(parts)
+
+
+async def health_of(parts: Parts) -> HealthView:
+    """Whether the database answers in time. Raises ApiProblem."""
     try:
         async with asyncio.timeout(_ANSWER_S_MAX), parts.database.engine() as unit:
             await unit.row("view.feed_position")

@@ -1,0 +1,216 @@
+"""Backups: everything in one file, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from meschain.app.keeping.backups import (
+    Made,
+    Proof,
+    backups_in,
+    forget,
+    make_backup,
+    prove,
+    read_key,
+    read_proof,
+    write_proof,
+)
+from meschain.channel.clock import SystemClock
+from meschain.cli.database import reached_by_command, reached_by_hub
+from meschain.cli.failure import Failure, explain
+from meschain.cli.help import Command, File, reports, session_of
+from meschain.cli.session import actor
+from meschain.store.backup import (
+    Loaded,
+    check_unused,
+    drop_before,
+    has_merchants,
+    scratch,
+    swap,
+)
+from meschain.store.vault import Vault, VaultLocked, joined, write_master_keys
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from meschain.cli.session import Session
+    from meschain.settings import Settings
+
+MIB = 1024 * 1024
+
+
+@click.command("backup", cls=Command)
+@click.option("--to", "folder", type=File())
+@click.option("--key-file", type=File())
+@click.option("--with-key", is_flag=True)
+@click.option("--scheduled", is_flag=True)
+@reports
+@click.pass_context
+def backup(
+    ctx: click.Context,
+    folder: Path | None,
+    key_file: Path | None,
+    with_key: bool,  # noqa: FBT001 – click's call
+    scheduled: bool,  # noqa: FBT001 – click's call
+) -> None:
+    session = session_of(ctx)
+    settings = session.settings
+    folder = folder or settings.backup_folder
+    key = _key(key_file or settings.backup_key_file)
+    if with_key and key is None:
+        raise Failure("backup_key_lies_open")
+    master_key = settings.master_key.read_bytes() if with_key else None
+    now = SystemClock().now()
+    with reached_by_command(settings, session.out) as reached:
+        with session.out.progress("cli.backup.working") as tick:
+            made = make_backup(
+                reached.url, folder, now=now, key=key, master_key=master_key, tick=tick
+            )
+        gone: list[Path] = []
+        proof: Proof | None = None
+        if scheduled and settings.backup:
+            gone = forget(folder, settings.backup)
+            proof = _prove_when_due(session, reached.url, folder, key, now)
+    _tell_made(session, made, gone, is_sealed=key is not None, has_key=with_key)
+    if proof is not None and proof.problem:
+        raise Failure("backup_unproven", file=proof.file, words=proof.problem)
+
+
+def _tell_made(
+    session: Session, made: Made, gone: list[Path], *, is_sealed: bool, has_key: bool
+) -> None:
+    if session.out.document(
+        {
+            "file": str(made.path),
+            "size_bytes": made.size_bytes,
+            "tables": made.saved.tables,
+            "rows": made.saved.rows,
+            "schema_version": made.saved.schema_version,
+            "is_sealed": is_sealed,
+            "has_master_key": has_key,
+            "deleted": [path.name for path in gone],
+        }
+    ):
+        return
+    session.out.say(
+        "cli.backup.made",
+        file=str(made.path),
+        count=made.saved.rows,
+        size=-(-made.size_bytes // MIB),
+    )
+    if not has_key:
+        session.out.note("cli.backup.keep_key", file=str(session.settings.master_key))
+
+
+def _prove_when_due(
+    session: Session, url: str, folder: Path, key: bytes | None, now: datetime
+) -> Proof | None:
+    """The self-test of the newest backup, as often as the plan says; its result is kept."""
+    settings = session.settings
+    assert settings.backup is not None
+    last = read_proof(folder)
+    days = settings.backup.test_every_days
+    if last is not None and not last.problem and 0 <= (now - last.at).days < days:
+        return None
+    newest = backups_in(folder)[0].path
+    try:
+        with session.out.progress("cli.restore.testing") as tick:
+            proof = prove(url, newest, now=now, key=key, tick=tick)
+    except Exception as defect:
+        # Whatever it was: the folder says so from now on, and `doctor` reads it there.
+        words = explain(defect, session.catalog) or f"{type(defect).__name__}: {defect}"
+        write_proof(folder, Proof(now, newest.name, 0, words))
+        raise
+    write_proof(folder, proof)
+    return proof
+
+
+@click.command("restore", cls=Command)
+@click.argument("file", type=File())
+@click.option("--key-file", type=File())
+@click.option("--test", "is_test", is_flag=True)
+@click.option("--replace", is_flag=True)
+@click.option("--keep-armed", is_flag=True)
+@reports
+@click.pass_context
+def restore(
+    ctx: click.Context,
+    file: Path,
+    key_file: Path | None,
+    is_test: bool,  # noqa: FBT001 – click's call
+    replace: bool,  # noqa: FBT001 – click's call
+    keep_armed: bool,  # noqa: FBT001 – click's call
+) -> None:
+    session = session_of(ctx)
+    key = _key(key_file or session.settings.backup_key_file)
+    now = SystemClock().now()
+    if is_test:
+        with (
+            reached_by_command(session.settings, session.out) as reached,
+            session.out.progress("cli.restore.testing") as tick,
+        ):
+            proof = prove(reached.url, file, now=now, key=key, tick=tick)
+        if not session.out.document({"file": str(file), "rows": proof.rows, "is_equal": True}):
+            session.out.say("cli.restore.proven", file=str(file), count=proof.rows)
+        return
+    with reached_by_hub(session.settings, session.out) as reached:
+        is_empty = not has_merchants(reached.url)
+        if not is_empty and not replace:
+            raise Failure("restore_not_empty")
+        check_unused(reached.url)
+        with (
+            session.out.progress("cli.restore.working") as tick,
+            scratch(reached.url, file, key, tick) as loaded,
+        ):
+            loaded.bring_to_today()
+            master_keys = _master_keys(session.settings, loaded)
+            armed = loaded.begin_anew(now=now, actor=actor(), keep_armed=keep_armed)
+            if master_keys is not None:
+                write_master_keys(session.settings.master_key, master_keys)
+            before = swap(loaded, reached.url, stamp=now.strftime("%Y%m%d%H%M%S"))
+            if is_empty:
+                drop_before(reached.url)
+        header, rows = loaded.header, loaded.rows
+    if session.out.document(
+        {
+            "file": str(file),
+            "rows": rows,
+            "made_at": header.created_at,
+            "schema_version_before": header.schema_version,
+            "accounts_armed": armed if keep_armed else 0,
+            "accounts_disarmed": 0 if keep_armed else armed,
+            "database_before": None if is_empty else before,
+        }
+    ):
+        return
+    session.out.say("cli.restore.done", count=rows, at=header.created_at)
+    if not is_empty:
+        session.out.say("cli.restore.before", name=before)
+    if armed:
+        session.out.say(f"cli.restore.{'armed' if keep_armed else 'disarmed'}", count=armed)
+
+
+def _master_keys(settings: Settings, loaded: Loaded) -> bytes | None:
+    """What the master key file must hold from now on; None: as it is.
+
+    Raises Failure when nothing at hand opens what the backup has sealed.
+    """
+    ours = settings.master_key.read_bytes() if settings.master_key.exists() else b""
+    keys = joined(ours, loaded.master_key or b"")
+    wrapped = loaded.data_keys()
+    if not wrapped:
+        return None
+    try:
+        vault = Vault(keys)
+        for merchant_id, key_number, sealed in wrapped:
+            vault.load_data_key(merchant_id, key_number, sealed)
+    except VaultLocked as locked:
+        raise Failure("restore_without_master_key", file=str(settings.master_key)) from locked
+    return None if keys == ours else keys
+
+
+def _key(path: Path | None) -> bytes | None:
+    return None if path is None else read_key(path)

@@ -1,0 +1,1 @@
+"""Commands about imports as a whole: what came in, and putting one back."""
