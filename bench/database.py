@@ -15,6 +15,7 @@ from psycopg import sql
 
 from meschain.store.embedded import EmbeddedPostgres
 from meschain.store.migrate import migrate
+from meschain.testing.guard import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,10 @@ class Server:
 @contextmanager
 def server() -> Iterator[Server]:
     """Start a server in a folder of its own and remove both afterwards."""
-    with tempfile.TemporaryDirectory(prefix="meschain-bench-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="meschain-bench-") as folder,
+        guarded(Path(folder)),
+    ):
         postgres = EmbeddedPostgres(Path(folder) / "postgres")
         try:
             url = postgres.start()

@@ -72,14 +72,14 @@ class Shop:
     first_variant_id: int
 
 
-def open_shop(url: str, *, skus: int, on_hand: int, now: datetime) -> Shop:
+def open_shop(url: str, *, skus: int, on_hand: int, now: datetime, name: str = "Kaya") -> Shop:
     """Insert the merchant, its variants and their stock."""
     with psycopg.connect(url, autocommit=True) as connection:
         merchant = _number(
             connection,
-            "INSERT INTO merchant (name, created_at) VALUES ('Kaya', %(now)s)"
+            "INSERT INTO merchant (name, created_at) VALUES (%(name)s, %(now)s)"
             " RETURNING merchant_id",
-            {"now": now},
+            {"name": name, "now": now},
         )
         location = _number(
             connection,

@@ -36,7 +36,7 @@ ON_HAND: Final = 10_000
 SETTINGS: Final = {"n11": {"order_status_query": "omitted"}}
 FACADES: Final = {
     "n11": {"status_omitted": "all"},
-    "trendyol": {"webhook_url_words": "loopback_allowed", "stream_quota": "1000"},
+    "trendyol": {"webhook_url_words": "loopback_allowed"},
 }
 _DRAIN_S_MAX: Final = 60.0
 

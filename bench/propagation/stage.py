@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -49,7 +49,7 @@ class Sent:
         """
         if self.handed_us < self.claimed_us:
             return max(0, self.claimed_us - max(self.handed_us, since_us))
-        return self.released_us - self.handed_us
+        return self.released_us - max(self.handed_us, since_us)
 
 
 @dataclass(slots=True)
@@ -130,8 +130,8 @@ def stages_of(
         for account_id, account in accounts.items():
             if account_id == sale.account_id:
                 continue
-            shown_us = applied.get((account_id, sale.sku, left))
-            request = _first_after(sent.get((account_id, sale.sku), []), intake_us)
+            shown_us = _first_at_most(applied.get((account_id, sale.sku), []), left)
+            request = _request_of(sent.get((account_id, sale.sku), []), intake_us, shown_us)
             if shown_us is None or request is None:
                 stages.missing += 1
                 continue
@@ -150,17 +150,22 @@ def stages_of(
 
 def _applied(
     entries: Iterable[Entry], accounts: Mapping[int, AccountLine]
-) -> dict[tuple[int, str, int], int]:
-    """(account, SKU, quantity) → when the seller's offer first stood on the shelf."""
+) -> dict[tuple[int, str], list[tuple[int, int]]]:
+    """(account, SKU) → the quantities that the seller's offers set there, with their times."""
     by_seller = {(a.marketplace, a.seller_id): account for account, a in accounts.items()}
-    found: dict[tuple[int, str, int], int] = {}
+    found: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
     for entry in entries:
         if entry.kind == "offer" and entry.facts["sets_quantity"]:
             account_id = by_seller[entry.marketplace, entry.seller_id]
             quantity = entry.facts["quantity"]
             assert isinstance(quantity, int)
-            found.setdefault((account_id, f"S{entry.key[1:]}", quantity), entry.at_us)
+            found[account_id, f"S{entry.key[1:]}"].append((entry.at_us, quantity))
     return found
+
+
+def _first_at_most(offers: Sequence[tuple[int, int]], left: int) -> int | None:
+    """When the shelf first showed the sale; two sales that travelled together show at once."""
+    return next((at_us for at_us, quantity in offers if quantity <= left), None)
 
 
 def _sent(
@@ -174,7 +179,7 @@ def _sent(
         " JOIN listing_key k ON k.merchant_id = t.merchant_id AND k.account_id = t.account_id"
         " AND k.listing_id = x.listing_id"
         " WHERE t.accepted_us IS NOT NULL AND t.released_us IS NOT NULL AND t.claimed_us >= %s"
-        " ORDER BY t.claimed_us, t.ticket_id",
+        " ORDER BY t.released_us, t.ticket_id",
         (since_us,),
     )
     for account_id, sku, *times in rows:
@@ -183,6 +188,14 @@ def _sent(
     return found
 
 
-def _first_after(requests: list[Sent], at_us: int) -> Sent | None:
-    place = bisect_left(requests, at_us, key=lambda request: request.claimed_us)
-    return requests[place] if place < len(requests) else None
+def _request_of(requests: list[Sent], intake_us: int, shown_us: int | None) -> Sent | None:
+    """The request that brought it: the last to go out after the intake and before the shelf.
+
+    Not the first that was *claimed* after the intake: a claim stamps its time before its statement
+    begins, and still sees what was committed meanwhile.
+    """
+    if shown_us is None:
+        return None
+    place = bisect_right(requests, shown_us, key=lambda request: request.released_us)
+    found = requests[place - 1] if place else None
+    return found if found is not None and found.released_us >= intake_us else None
