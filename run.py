@@ -8,6 +8,7 @@ Everything it makes stays in this folder; only pip's download cache lies outside
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -51,7 +52,7 @@ TEXTS: dict[str, tuple[str, str]] = {
   make bench BENCH=<name>   one measurement; without BENCH it lists them
   make chaos ROUNDS=20      kill worker, hub and database at random; count what was lost
   make setup                only make .venv
-  make clean                remove .venv and caches (never your data)
+  make clean                remove .venv, caches and what the demo keeps (never your data)
 
 JSON=1 makes demo and bench end with one JSON object. Without make: python3 run.py <command>.
 Language: MESCHAIN_LANG=en or tr.""",
@@ -64,7 +65,7 @@ Language: MESCHAIN_LANG=en or tr.""",
   make bench BENCH=<ad>     bir ölçüm; BENCH verilmezse ölçümleri sıralar
   make chaos ROUNDS=20      işçiyi, merkezi ve veritabanını rastgele öldürür; kaybolanı sayar
   make setup                yalnızca .venv kurulur
-  make clean                .venv ve önbellekler silinir (verileriniz asla)
+  make clean                .venv, önbellekler ve demonun sakladıkları silinir (verileriniz asla)
 
 JSON=1 ile demo ve bench tek bir JSON nesnesiyle biter. make yoksa: python3 run.py <komut>.
 Dil: MESCHAIN_LANG=en ya da tr.""",
@@ -181,17 +182,21 @@ Dil: MESCHAIN_LANG=en ya da tr.""",
         "Interrupted. The same command starts over cleanly.",
         "Yarıda kesildi. Aynı komut baştan, temiz başlar.",
     ),
-    "absent": (
-        "{module} is not part of this version yet.",
-        "{module} henüz bu sürümde yok.",
-    ),
     "bench_list": ("Benchmarks (make bench BENCH=<name>):", "Ölçümler (make bench BENCH=<ad>):"),
-    "bench_none": ("There are no benchmarks yet.", "Henüz ölçüm yok."),
     "bench_unknown": ("There is no benchmark “{name}”.", "“{name}” diye bir ölçüm yok."),
     "check_passed": ("passed", "geçti"),
     "check_failed": ("failed", "kaldı"),
     "check_all": ("All checks passed.", "Bütün denetimler geçti."),
     "check_some": ("Failed: {names}.", "Kalanlar: {names}."),
+    "demo_runs": (
+        "{name} is kept: a demo or its database is running there. End it and run clean again.",
+        "{name} duruyor: orada bir demo ya da veritabanı çalışıyor. Kapatıp yeniden temizleyin.",
+    ),
+    "demo_elsewhere": (
+        "{folder} is kept: another tree may have made it. Remove it yourself if nothing uses it.",
+        "{folder} duruyor: başka bir klasöre ait olabilir. Kullanan yoksa kendiniz silin.",
+    ),
+    "not_removed": ("{name} could not be removed: {error}", "{name} silinemedi: {error}"),
     "removed": ("Removed {name} ({megabytes} MB)", "{name} silindi ({megabytes} MB)"),
     "nothing_to_clean": ("Nothing to remove.", "Silinecek bir şey yok."),
 }
@@ -720,12 +725,10 @@ def json_option() -> list[str]:
 
 def become(module: str, arguments: Sequence[str]) -> NoReturn:
     """Turn this process into `python -m module`: signals and the exit status are then its own."""
-    folder = ROOT.joinpath("src" if module.startswith("meschain.") else "", *module.split("."))
-    ours = module.split(".", 1)[0] in ("meschain", "bench")
-    if ours and not (folder.with_suffix(".py").exists() or (folder / "__main__.py").exists()):
-        sys.exit(text("absent", module=module))
     sys.stdout.flush()
     os.chdir(ROOT)
+    # Containers often forbid it, and then each of our processes compiles all of it anew: seconds.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.execv(VENV_PYTHON, [str(VENV_PYTHON), "-m", module, *arguments])  # noqa: S606 -- no shell
 
 
@@ -745,19 +748,18 @@ def test(arguments: list[str]) -> None:
     ensure("dev")
     given = ["-m", "not slow"] if is_on("QUICK") else []
     if not arguments:
-        workers = min(os.cpu_count() or 1, 8)
-        given += ["-n", str(workers)] if workers > 1 else []
+        workers = min(2 * (os.cpu_count() or 1), 8)  # most slow tests wait, as sales do
+        given += ["-n", str(workers), "--dist", "loadgroup"] if workers > 1 else []
     become("pytest", given + arguments)
 
 
 def check(_: list[str]) -> None:
     ensure("dev")
-    tree = [name for name in ("src", "run.py", "bench", "tests") if any_python(ROOT / name)]
     python = str(VENV_PYTHON)
     checks = {
         "ruff check": [python, "-m", "ruff", "check", "--no-fix"],
         "ruff format": [python, "-m", "ruff", "format", "--check"],
-        "mypy": [python, "-m", "mypy", *tree],
+        "mypy": [python, "-m", "mypy", "src", "run.py", "bench", "tests"],
         "import-linter": [str(VENV / "bin" / "lint-imports"), "--no-logo"],
     }
     failed = []
@@ -766,7 +768,7 @@ def check(_: list[str]) -> None:
         status, said = watch(
             command,
             lambda _: None,
-            lambda step=step: step.tick("…"),  # type: ignore[misc]
+            functools.partial(step.tick, "…"),
             timeout_s=CHECK_TIMEOUT_S,
         )
         step.done(text("check_failed" if status else "check_passed"))
@@ -777,10 +779,6 @@ def check(_: list[str]) -> None:
     sys.exit(1 if failed else 0)
 
 
-def any_python(path: Path) -> bool:
-    return path.suffix == ".py" or next(path.rglob("*.py"), None) is not None
-
-
 def bench(arguments: list[str]) -> None:
     names = sorted(path.parent.name for path in (ROOT / "bench").glob("*/__main__.py"))
     name = os.environ.get("BENCH", "")
@@ -789,7 +787,7 @@ def bench(arguments: list[str]) -> None:
     if name not in names:
         if name:
             print(text("bench_unknown", name=name))
-        print("\n  ".join([text("bench_list"), *names]) if names else text("bench_none"))
+        print("\n  ".join([text("bench_list"), *names]))
         sys.exit(2 if name else 0)
     ensure("dev")
     become(f"bench.{name}", json_option() + arguments)
@@ -807,25 +805,109 @@ def clean(_: list[str]) -> None:
     for folder in ("src", "tests", "bench"):
         paths += (ROOT / folder).rglob("__pycache__")
     paths += [ROOT / "__pycache__"]
-    removed_any = False
-    for path in paths:
-        if path.exists() or path.is_symlink():
-            size = number(megabytes_in(path))
-            remove(path)
-            print(text("removed", name=path.relative_to(ROOT), megabytes=size), flush=True)
-            removed_any = True
-    if not removed_any:
+    said = [remove_and_say(path) for path in paths if path.exists() or path.is_symlink()]
+    demos = ROOT / ".demo"
+    if demos.is_symlink():
+        said.append(remove_and_say(demos))
+    elif demos.is_dir():
+        said += [clean_demo(demo) for demo in sorted(demos.iterdir())]
+        with contextlib.suppress(OSError):  # one that runs is still there
+            demos.rmdir()
+    if not said:
         print(text("nothing_to_clean"))
+    if not all(said):
+        sys.exit(1)
+
+
+def clean_demo(demo: Path) -> bool:
+    """Remove one demo's folder, and its database where the supervisor keeps it elsewhere."""
+    keeper = demo / "postgres"
+    home = keeper
+    with contextlib.suppress(OSError):
+        home = Path((keeper / "location").read_text(encoding="utf-8"))
+    locks = [lock for lock in (demo / "lock", keeper / "hub.lock") if lock.exists()]
+    with contextlib.ExitStack() as held:
+        if not all(hold(lock, held) for lock in locks) or server_runs(home / "cluster"):
+            print(text("demo_runs", name=demo.relative_to(ROOT)), flush=True)
+            return False
+        is_done = True
+        if home != keeper and (home.exists() or home.is_symlink()):
+            # The supervisor names it after our folder. Under another name it is not ours to remove:
+            # this tree was copied or moved.
+            ours = hashlib.sha256(os.fsencode(keeper)).hexdigest()[:12]
+            if home.name != ours or home.is_symlink():
+                print(text("demo_elsewhere", folder=home), flush=True)
+            else:
+                is_done = remove_and_say(home)
+                with contextlib.suppress(OSError):  # refused while another database lies there
+                    home.parent.rmdir()
+        return is_done and remove_and_say(demo)
+
+
+def hold(lock: Path, held: contextlib.ExitStack) -> bool:
+    """Lock a file until ``held`` is left; False when a running process has it."""
+    import fcntl  # noqa: PLC0415 -- absent on Windows, where main() has already said goodbye
+
+    opened = held.enter_context(lock.open("rb"))
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def server_runs(cluster: Path) -> bool:
+    """Whether a process with the number in the cluster's lock file lives and may be its server."""
+    try:
+        pid = int((cluster / "postmaster.pid").read_text(encoding="utf-8").split()[0])
+    except (FileNotFoundError, IndexError, ValueError):
+        return False
+    except OSError:
+        return True  # we may not look: then it is not ours to remove
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is there, as somebody else
+    try:
+        said = subprocess.run(
+            ["ps", "-ww", "-p", str(pid), "-o", "command="],  # noqa: S607 -- wherever it is
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
+            encoding="utf-8",
+            errors="replace",
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return True
+    # The number may have gone to somebody else since.
+    return str(cluster) in said
+
+
+def remove_and_say(path: Path) -> bool:
+    """Remove a folder and say how much it was; False when that is not allowed."""
+    name = path.relative_to(ROOT) if ROOT in path.parents else path
+    try:
+        size = number(megabytes_in(path))
+        remove(path)
+    except OSError as error:
+        print(text("not_removed", name=name, error=error), flush=True)
+        return False
+    print(text("removed", name=name, megabytes=size), flush=True)
+    return True
 
 
 def megabytes_in(path: Path) -> float:
-    files = (p for p in path.rglob("*") if p.is_file() and not p.is_symlink())
+    files = (p for p in (path, *path.rglob("*")) if p.is_file() and not p.is_symlink())
     return sum(p.stat().st_size for p in files) / 1e6
 
 
 def remove(path: Path) -> None:
     """Remove a folder, or only the link when it is one: what a link points to is not ours."""
-    if path.is_symlink():
+    if path.is_symlink() or path.is_file():
         path.unlink()
     else:
         shutil.rmtree(path)

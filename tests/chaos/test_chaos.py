@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import uuid
 
 import psutil
@@ -35,7 +37,41 @@ def test_two_rounds_of_killing_lose_and_double_nothing_and_leave_no_process() ->
     assert told["shelves_equal"] == told["shelves_checked"] > 0
     assert told["orders"] > 10
     assert sum(told["kills"].values()) >= 2
-    assert [process for process in psutil.process_iter() if _mark(process) == mark] == []
+    assert _marked(mark) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL], ids=["told", "killed"])
+@pytest.mark.parametrize("running", [3, 5], ids=["while it starts", "in a round"])
+def test_a_run_that_ends_early_leaves_no_process(running: int, sign: signal.Signals) -> None:
+    mark = uuid.uuid4().hex
+    with subprocess.Popen(
+        [sys.executable, "-m", "meschain.testing.chaos", "--rounds", "9", "--seed", "3"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"MESCHAIN_CHAOS_MARK": mark},
+    ) as run:
+        try:
+            for _ in range(900):
+                # This one, its guard, the sandbox, the hub, the worker.
+                if len(_marked(mark)) >= running:
+                    break
+                time.sleep(0.1)
+            else:
+                pytest.fail("it did not come so far")
+            # With the database, whose environment is bare.
+            started = [run_itself := psutil.Process(run.pid), *run_itself.children(recursive=True)]
+            run.send_signal(sign)
+            assert run.wait(30) == (1 if sign == signal.SIGTERM else -sign)
+        finally:
+            run.kill()
+    _, left = psutil.wait_procs(started, timeout=15)
+    assert left == []
+    assert _marked(mark) == []
+
+
+def _marked(mark: str) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter() if _mark(process) == mark]
 
 
 def _mark(process: psutil.Process) -> str:

@@ -165,6 +165,7 @@ async def until_green(run: Run, hub: Hub) -> None:
     raise AssertionError(problems[:5])
 
 
+@pytest.mark.slow
 async def test_each_planted_defect_turns_it_red(database_url: str, tmp_path: Path) -> None:
     async with trade(database_url, tmp_path) as run:
         verdict = await run.verdict()

@@ -9,24 +9,29 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import click
+import psycopg
 import pytest
 import pytest_asyncio
 from click.testing import CliRunner
 
+from meschain.bootstrap import Hub, HubSettings
 from meschain.cli.tree import root
 from meschain.messages import LANGUAGES, Catalog
 from meschain.registry import marketplaces
 from meschain.sandbox.facade import AccountLine
 from meschain.sandbox.faults import Fault
 from meschain.sandbox.host import SandboxHost
-from meschain.sandbox.world import Shelf, ShelfState, Shop
+from meschain.sandbox.world import ParcelState, Shelf, ShelfState, Shop
 from meschain.store.embedded import EmbeddedPostgres
+from meschain.sync.account import ServedAccount
+from meschain.sync.ownership import Claimed
 
 Value: TypeAlias = "str | int | bool | list[Value] | dict[str, Value] | None"
 DATA = Path(__file__).parent.parent / "data"
@@ -171,10 +176,18 @@ async def test_every_command_explains_itself_in_every_language_with_an_example(
             assert f" meschain {' '.join(path)}" in said.out, f"{path} has no example"
 
 
+async def test_names_of_values_are_in_the_readers_language_too(shell: Shell) -> None:
+    said = (await shell("account", "arm", "--help", "--language", "tr")).out
+    assert " account arm [SEÇENEKLER] AD\n" in said
+    assert "--max-zero SAYI" in said
+    assert not {"NAME", "NUMBER", "TEXT"} & set(said.split())
+
+
 async def test_mistakes_in_typing_are_explained_in_the_readers_language(shell: Shell) -> None:
     for words, said in (
         (("stok",), "“stok” diye bir komut yok"),
-        (("stock", "set", "A"), "“UNITS” eksik"),
+        (("stock", "set", "A"), "“ADET” eksik"),
+        (("stock", "set", "A", "-1"), "sıfırın altında olamaz"),
         (("stock", "set", "A", "viel"), "bir tam sayı değil"),
         (("plan", "--limit"), "bir değer ister"),
         (("plan", "--nicht"), "diye bir seçenek yok"),
@@ -214,6 +227,43 @@ async def test_credentials_are_tried_before_they_are_saved_and_never_shown(
         if name != "seller_id":
             assert value not in everything
     assert "not-the-secret" not in everything
+    assert "Nothing of yours is listed there yet" in (await shell("plan", "trendyol")).out
+
+
+async def test_new_credentials_are_tried_and_change_nothing_else(
+    shop: Shell, accounts_file: Path, tmp_path: Path, database_url: str
+) -> None:
+    text = accounts_file.read_text(encoding="utf-8")  # noqa: ASYNC240 – small, and a test
+    wrong = tmp_path / "wrong.json"
+    first = next(line for line in text.splitlines() if '"trendyol"' in line)
+    secret = json.loads(first)["credentials"]["api_secret"]
+    wrong.write_text(text.replace(secret, "wrong"), encoding="utf-8")
+
+    def stored() -> list[tuple[object, ...]]:
+        with psycopg.connect(database_url) as connection:
+            return connection.execute(
+                "SELECT a.account_id, a.name, a.state, c.updated_at FROM account a"
+                " JOIN account_credential c USING (merchant_id, account_id) ORDER BY 1"
+            ).fetchall()
+
+    def ask(state: str) -> None:
+        with psycopg.connect(database_url) as connection:
+            connection.execute("UPDATE account SET state = %s WHERE name = 'trendyol'", (state,))
+
+    ask("reconnect")
+    before = stored()
+    again = ("account", "reconnect", "trendyol", "--credentials-file")
+    refused = await shop(*again, str(wrong), status=1)
+    assert "credentials" in refused.err
+    assert stored() == before
+    said = await shop(*again, str(accounts_file))
+    assert "read-only" in said.out
+    assert "meschain account arm trendyol" in said.out
+    ask("armed")
+    said = await shop(*again, str(accounts_file), "--json")
+    assert json.loads(said.out)["state"] == "armed"
+    assert [row[:2] for row in stored()] == [row[:2] for row in before]
+    assert {row[1]: row[2] for row in stored()} == {"trendyol": "armed", "n11": "read_only"}
 
 
 async def test_no_option_takes_a_credential(shell: Shell) -> None:
@@ -252,6 +302,37 @@ async def test_credentials_come_from_the_environment_and_live_must_be_typed(
                                            ["accounts"])] == ["kaya"]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((" ",), "needs a name"),
+        (("Kaya", "--currency", "TLR"), "“TLR” is no currency"),
+        (("Kaya", "--time-zone", "Istanbul"), "“Istanbul” is no time zone"),
+        (("Kaya", "--country", "Turkey"), "“TURKEY” is no country"),
+    ],
+)
+async def test_what_no_merchant_can_have_is_not_stored(
+    shell: Shell, words: tuple[str, ...], said: str
+) -> None:
+    assert said in (await shell("merchant", "add", *words, status=1)).err
+    assert (await shell("merchant", "list", "--json")).document["merchants"] == []
+
+
+async def test_what_is_in_the_catalog_only_is_to_be_published_next(
+    shell: Shell, accounts_file: Path, tmp_path: Path
+) -> None:
+    await shell("merchant", "add", "Kaya Tekstil")
+    arguments = ("account", "add", "n11", "--credentials-file", str(accounts_file))
+    assert "“meschain plan a”" in (await shell(*arguments, "--name", "a")).out
+    catalog = tmp_path / "katalog.csv"
+    catalog.write_text("sku;title;category\nNOT-THERE;Kazak;Giyim\n", encoding="utf-8")
+    await shell("import", "products", str(catalog))
+    assert "“meschain listing publish b --plan”" in (await shell(*arguments, "--name", "b")).out
+    planned = (await shell("listing", "publish", "b", "--plan")).out
+    assert "“Giyim” is not mapped" in planned
+    assert "“meschain mapping import --help”" in planned
+
+
 # — the catalog —
 
 
@@ -288,6 +369,7 @@ async def test_net_prices_of_a_dump_are_shown_with_their_vat(shell: Shell) -> No
 # — plan, arm, run, why —
 
 
+@pytest.mark.slow
 async def test_arming_stops_until_the_counts_are_confirmed_and_then_shelves_follow(
     shop: Shell, sandbox: SandboxHost
 ) -> None:
@@ -326,16 +408,56 @@ async def test_arming_stops_until_the_counts_are_confirmed_and_then_shelves_foll
     drifted = await shop("audit", "n11", "--json", status=1)
     [drift] = items(drifted.document["drift"])
     assert (drift["shown_quantity"], drift["wanted_quantity"]) == (77, 5)
-    assert "--repair" in drifted.err
-    await shop("audit", "n11", "--repair")
+    assert "--repair" not in drifted.err  # an edit goes by the account's rule
+    assert "meschain conflict list" in drifted.err
+    assert (await shop("audit", "n11", "--repair", "--json")).document["is_repaired"] is False
+    await shop("account", "disarm", "n11")  # what such an account shows is no edit of ours
+    assert "--repair" in (await shop("audit", "n11", status=1)).err
+    assert "is not armed" in (await shop("audit", "n11", "--repair")).out
     status = (await shop("sync", "status", "--json")).document
     assert status["is_measured"] is False
 
 
+@pytest.mark.parametrize("command", ["merchant list", "up --port 0", "doctor"])
+async def test_a_data_folder_that_cannot_be_made_is_named_with_what_to_do(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("MESCHAIN_HOME", str(in_the_way / "home"))
+    said = await shell(*command.split(), status=1)
+    assert str(in_the_way / "home") in said.out + said.err
+    if command != "doctor":
+        assert "Name a folder in MESCHAIN_HOME" in said.err
+
+
+async def test_what_is_written_can_go_to_standard_output_which_then_holds_nothing_else(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    await shell("merchant", "add", "Kaya")
+    rows, catalog, file = (tmp_path / name for name in ("rows.csv", "catalog.csv", "file.csv"))
+    rows.write_text(
+        "marketplace,kind,scope,ours,theirs,theirs_name\nn11,category,,Giyim,1000,\n", "utf-8"
+    )
+    catalog.write_text(CATALOG, "utf-8")
+    await shell("mapping", "import", str(rows))
+    await shell("import", "products", str(catalog))
+    for command in ("mapping export", "export stock --to", "export products --to"):
+        said = (await shell(*command.split(), str(file))).out
+        piped = await shell(*command.split(), "-")
+        assert piped.out == file.read_text("utf-8")  # whose line ends are changed for both
+        assert said.replace(str(file), "-").splitlines()[0] in piped.err
+    assert not (tmp_path / "-").exists()
+
+
+@pytest.mark.slow
 async def test_an_order_is_read_packed_and_labelled_and_every_number_explains_itself(
     shop: Shell, sandbox: SandboxHost, tmp_path: Path
 ) -> None:
-    await shop("account", "arm", "trendyol", "--confirm-price-change", "1")
+    for name in ("trendyol", "n11"):
+        await shop("account", "arm", name, "--confirm-price-change", "1")
     people = sandbox.economy.people
     for marketplace in ("trendyol", "n11"):
         shelf = shelf_of(sandbox, marketplace, "KZK-1042-M")
@@ -360,7 +482,8 @@ async def test_an_order_is_read_packed_and_labelled_and_every_number_explains_it
     picked = (await shop("order", "pick", number["trendyol"], "--json")).document
     assert picked["is_taken"] is True
     [package] = items(picked["packages"])
-    assert (package["state"], package["wanted_state"]) == ("picking", None)
+    assert (package["taken_state"], package["wanted_state"]) == ("picking", "picking")
+    assert "accepted by the marketplace" in (await shop("order", "show", number["trendyol"])).out
     invoiced = await shop(
         "order", "invoice", number["trendyol"], "--invoice-number", "KAY2026000000001"
     )
@@ -369,6 +492,19 @@ async def test_an_order_is_read_packed_and_labelled_and_every_number_explains_it
     assert "N11 has no invoiced status" in lacking.out
     back = await shop("order", "pick", number["trendyol"], status=1)
     assert "cannot become" in back.err
+    one = ("--line", "KZK-1042-M=1", "--reason", "out_of_stock")
+    await shop("order", "pick", number["n11"])
+    last = await shop("order", "cancel", number["n11"], *one, status=1)
+    assert "only while the rest of the package is split off" in last.out
+    cancelled = await shop("order", "cancel", number["trendyol"], *one, "--json")
+    assert (cancelled.document["is_taken"], cancelled.document["is_certain"]) == (True, True)
+    other = await shop("order", "split", number["trendyol"], "--group", "KZK-1042-M=1", status=1)
+    assert "has begun" in other.err
+    await shop("sync", "run", "--timeout", "30")
+    shown = (await shop("order", "show", number["trendyol"], "--json")).document["order"]
+    assert isinstance(shown, dict)
+    states = Counter(str(each["state"]) for each in items(shown["packages"]))
+    assert states == Counter({"superseded": 1, "unsupplied": 1, "invoiced": 1})
     person = await shop("order", "show", number["n11"], "--person")
     assert "buyer" in person.out
 
@@ -379,22 +515,73 @@ async def test_an_order_is_read_packed_and_labelled_and_every_number_explains_it
     assert ".pdf or .zpl" in wrong.err
 
 
-async def test_a_lost_answer_is_followed_by_a_look(shop: Shell, sandbox: SandboxHost) -> None:
-    """Whether the marketplace applied it or not, what stands there is read and told."""
+@pytest.mark.slow
+async def test_a_lost_answer_is_looked_after_and_repeated_only_where_it_did_not_arrive(
+    shop: Shell, sandbox: SandboxHost
+) -> None:
     shelf = shelf_of(sandbox, "n11", "KZK-1042-M")
-    person = sandbox.economy.people.person(2)
-    sandbox.world.place_order(shop_of(sandbox, "n11"), {shelf.key: 1}, person)
+    for number in (2, 3):
+        person = sandbox.economy.people.person(number)
+        sandbox.world.place_order(shop_of(sandbox, "n11"), {shelf.key: 1}, person)
     await shop("sync", "run", "n11", "--timeout", "30")
-    [order] = items((await shop("order", "list", "--json")).document["items"])
-    number = str(order["external_id"])
+    orders = items((await shop("order", "list", "--json")).document["items"])
+    first, second = sorted(str(order["external_id"]) for order in orders)
+    unarmed = await shop("order", "pick", first, status=1)
+    assert "not armed" in unarmed.err
+    await shop("account", "arm", "n11", "--confirm-price-change", "1")
+
     sandbox.economy.faults.force(Fault.RESET, count=1, marketplace="n11")
-    lost = await shop("order", "pick", number, status=1)
-    assert "No answer" in lost.out
-    assert "now: to be packed" in lost.out
+    await shop("order", "pick", first)
     sandbox.economy.faults.force(Fault.TIMEOUT_AFTER_APPLYING, count=1, marketplace="n11")
-    applied = await shop("order", "pick", number)
-    assert "No answer" in applied.out
-    assert "now: being packed" in applied.out
+    applied = await shop("order", "pick", second)
+    assert "being packed" in applied.out
+    picked = [
+        entry
+        for entry in sandbox.world.journal
+        if entry.kind == "parcel" and "picking" in str(entry.facts)
+    ]
+    assert len(picked) == 2
+    assert (await shop("order", "pick", second)).out.count("being packed") == 1
+
+
+@pytest.mark.slow
+async def test_beside_a_running_hub_a_command_asks_it_and_spends_no_quota_of_its_own(
+    shop: Shell,
+    sandbox: SandboxHost,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await shop("account", "arm", "trendyol", "--confirm-price-change", "1")
+    opened_by: list[Hub] = []
+    open_account = Hub.open_account
+
+    async def noted(self: Hub, claimed: Claimed) -> ServedAccount | None:
+        opened_by.append(self)
+        return await open_account(self, claimed)
+
+    monkeypatch.setattr(Hub, "open_account", noted)
+    settings = HubSettings(database_url, tmp_path / "home" / "master.key", loopback_only=True)
+    async with Hub.opened(settings) as hub:
+        await hub.engine.start()
+        shelf = shelf_of(sandbox, "trendyol", "KZK-1042-M")
+        person = sandbox.economy.people.person(1)
+        order = sandbox.world.place_order(shop_of(sandbox, "trendyol"), {shelf.key: 1}, person)
+        run = (await shop("sync", "run", "--json", "--timeout", "30")).document
+        assert run["is_done"] is True
+        picked = (await shop("order", "pick", order.number, "--json")).document
+        assert picked["is_taken"] is True
+        await hub.engine.stop()
+    states = [order.parcels[0].state]
+    assert set(opened_by) == {hub}
+    # With nobody there, the command takes the lease itself, and gives it back.
+    await shop("order", "invoice", order.number)
+    states.append(order.parcels[0].state)
+    assert states == [ParcelState.PICKING, ParcelState.INVOICED]
+    with psycopg.connect(database_url) as connection:
+        held = connection.execute("SELECT owner, pacer IS NOT NULL FROM ownership").fetchall()
+    assert (None, True) in held
+    assert {owner for owner, _ in held} == {None}
 
 
 async def test_an_unknown_sku_is_linked_later_and_reserved_from_then_on(
@@ -418,6 +605,7 @@ async def test_an_unknown_sku_is_linked_later_and_reserved_from_then_on(
 # — stock and prices —
 
 
+@pytest.mark.slow
 async def test_stock_and_prices_by_hand_are_booked_and_explained(
     shop: Shell, tmp_path: Path
 ) -> None:
@@ -509,6 +697,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
     EmbeddedPostgres(tmp_path / "home" / "postgres").remove()
 
 
+@pytest.mark.slow
 def test_commands_share_the_embedded_server_with_each_other_and_with_a_running_hub(
     home: Home,
 ) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,11 @@ import pytest
 from meschain.demo.folder import program_fingerprint
 from meschain.demo.plan import NotADuration, seconds_of
 from meschain.messages import Catalog
+from meschain.store.embedded.postmaster import home_of
+from meschain.testing.guard import clear
+
+# One worker makes the demo's home; two would each make it, which takes half a minute.
+pytestmark = pytest.mark.xdist_group("demo")
 
 Figures = dict[str, object]
 START_S = 45
@@ -54,11 +60,12 @@ def run(home: Path, *arguments: str, language: str = "en") -> tuple[int, list[st
 
 
 def left_behind(home: Path) -> list[str]:
-    """Processes that know of this home, by what they were started with."""
+    """Processes that know of this home or of its clusters, by what they were started with."""
+    places = [home, *(home_of(data_dir) for data_dir in home.glob("*/postgres"))]
     found: list[str] = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if any(str(home) in word for word in words):
+        if any(str(place) in word for place in places for word in words):
             found.append(" ".join(words))
     return found
 
@@ -81,11 +88,14 @@ class FirstRun:
 
 
 @pytest.fixture(scope="module")
-def first_run(program: str, tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
+def first_run(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirstRun]:
     assert program
     home = tmp_path_factory.mktemp("demo")
-    told = run(home, "--for", "5s", "--skus", "40", "--calm")
-    return FirstRun(home, *told, left_behind(home))
+    try:
+        told = run(home, "--for", "5s", "--skus", "40", "--calm")
+        yield FirstRun(home, *told, left_behind(home))
+    finally:
+        clear(home / "1" / "postgres")
 
 
 @pytest.fixture
@@ -93,8 +103,8 @@ def home(first_run: FirstRun) -> Path:
     return first_run.home
 
 
-def begun(home: Path) -> subprocess.Popen[str]:
-    """A demo that trades until it is told to end."""
+def begun(home: Path, until: str = "Ctrl-C") -> subprocess.Popen[str]:
+    """A demo that has said so much, normally that it trades until it is told to end."""
     process = subprocess.Popen(
         command("--skus", "40"),
         env=environment(home),
@@ -108,7 +118,7 @@ def begun(home: Path) -> subprocess.Popen[str]:
     said: list[str] = []
     for line in process.stdout:
         said.append(line)
-        if line.startswith("Ctrl-C"):
+        if line.startswith(until):
             return process
         assert time.monotonic() < deadline_s
     raise AssertionError("".join(said))
@@ -121,6 +131,7 @@ def wait_until_alone(home: Path, *, within_s: float) -> list[str]:
     return left
 
 
+@pytest.mark.slow
 def test_a_calm_day_is_green_and_tells_of_one_sale(first_run: FirstRun) -> None:
     figures, text = first_run.figures, "\n".join(first_run.lines)
     assert first_run.status == 0, text
@@ -136,6 +147,7 @@ def test_a_calm_day_is_green_and_tells_of_one_sale(first_run: FirstRun) -> None:
     assert first_run.left == []
 
 
+@pytest.mark.slow
 def test_the_second_start_is_quick_and_speaks_turkish(home: Path, program: str) -> None:
     status, lines, figures = run(
         home, "--for", "1s", "--skus", "40", "--calm", "--json", language="tr"
@@ -149,6 +161,7 @@ def test_the_second_start_is_quick_and_speaks_turkish(home: Path, program: str) 
     assert " TL" in text
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_everything_within_three_seconds(home: Path) -> None:
     process = begun(home)
     assert left_behind(home)
@@ -161,11 +174,31 @@ def test_ctrl_c_ends_everything_within_three_seconds(home: Path) -> None:
     assert took_s < 6  # the promise is 3 s; a loaded test machine gets twice that
 
 
+@pytest.mark.slow
 def test_a_killed_demo_leaves_no_process(home: Path) -> None:
     process = begun(home)
     process.kill()
     process.communicate(timeout=10)
     assert wait_until_alone(home, within_s=10) == []
+
+
+@pytest.fixture
+def new_home(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    clear(tmp_path / "1" / "postgres")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
+@pytest.mark.parametrize("after_s", [0, 0.7, 1.4, 2.1])
+def test_a_demo_that_ends_while_it_starts_leaves_no_process(
+    new_home: Path, sign: signal.Signals, after_s: float
+) -> None:
+    process = begun(new_home, until="Database")
+    time.sleep(after_s)
+    process.send_signal(sign)
+    process.communicate(timeout=10)
+    assert wait_until_alone(new_home, within_s=10) == []
 
 
 @pytest.mark.slow

@@ -75,6 +75,22 @@ async def test_a_channel_that_lowers_its_own_shelf_is_not_told_what_it_knows(tra
     assert trade.pushes(WEST) == 1
 
 
+@pytest.mark.slow
+async def test_a_quantity_that_comes_and_goes_is_told_each_time(
+    database_url: str, tmp_path: Path, markets: Mapping[str, Marketplace]
+) -> None:
+    """A body that the channel had minutes ago is refused; a shelf with too much cannot wait."""
+    skus = [f"S{number}" for number in range(12)]
+    async with trading(database_url, tmp_path, markets=markets, skus=skus) as trade:
+        for _ in range(4):
+            await trade.move({"S5": -1})
+            await trade.until(lambda: trade.shelf(EAST, "S5").quantity == 9, within_s=3.0)
+            await trade.move({"S5": 1})
+            await trade.until(lambda: trade.shelf(EAST, "S5").quantity == 10)
+        await trade.come_to_rest()
+
+
+@pytest.mark.slow
 async def test_a_capped_shelf_that_sold_is_filled_up_again(trade: Trade) -> None:
     """What should be shown stays as it was, but the channel has lowered it by itself."""
     await trade.write("UPDATE account SET quantity_max = 4")
@@ -105,6 +121,7 @@ async def test_a_last_unit_sold_twice_in_one_instant_is_told_as_it_is(trade: Tra
     assert trade.rows("SELECT kind FROM alert") == [("alert.stock.oversold",)]
 
 
+@pytest.mark.slow
 async def test_a_split_on_a_channel_promises_no_unit_twice(trade: Trade) -> None:
     for name in (EAST, WEST):
         order = trade.buy(name, {"B": 3, "C": 1})
@@ -138,6 +155,7 @@ async def test_an_order_that_cannot_be_stored_holds_up_no_other(trade: Trade) ->
 # — the owner's word —
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["paused", "read_only"])
 async def test_pausing_and_disarming_stop_sending_within_a_second(trade: Trade, state: str) -> None:
     await trade.set_state(state)
@@ -154,6 +172,7 @@ async def test_pausing_and_disarming_stop_sending_within_a_second(trade: Trade, 
     await trade.come_to_rest()
 
 
+@pytest.mark.slow
 async def test_an_account_that_is_read_only_reads_and_never_sends(
     database_url: str, tmp_path: Path, markets: Mapping[str, Marketplace]
 ) -> None:
@@ -167,6 +186,7 @@ async def test_an_account_that_is_read_only_reads_and_never_sends(
         assert trade.rows("SELECT count(*) FROM ticket") == [(0,)]
 
 
+@pytest.mark.slow
 async def test_pausing_the_lanes_stops_sending_too(trade: Trade) -> None:
     await trade.write("UPDATE lane SET is_paused = true")
     await trade.until(lambda: trade.served(EAST).is_paused and trade.served(WEST).is_paused)
@@ -181,6 +201,7 @@ async def test_pausing_the_lanes_stops_sending_too(trade: Trade) -> None:
 # — credentials —
 
 
+@pytest.mark.slow
 async def test_wrong_credentials_ask_to_reconnect_and_are_not_tried_on_and_on(
     database_url: str, tmp_path: Path, markets: Mapping[str, Marketplace]
 ) -> None:
@@ -196,6 +217,7 @@ async def test_wrong_credentials_ask_to_reconnect_and_are_not_tried_on_and_on(
         assert requests_of(trade, WEST) - asked <= 2
 
 
+@pytest.mark.slow
 async def test_new_credentials_are_taken_up_without_a_restart(
     database_url: str, tmp_path: Path, markets: Mapping[str, Marketplace]
 ) -> None:
@@ -252,6 +274,7 @@ async def test_a_channel_that_does_not_answer_is_held_back_and_comes_back(trade:
     assert trade.net_found() == 0
 
 
+@pytest.mark.slow
 async def test_one_channel_in_trouble_does_not_slow_the_other(trade: Trade) -> None:
     trade.force(Fault.TIMEOUT_AFTER_APPLYING, 1_000, EAST)
     await trade.move({"A": -1, "B": -2})
@@ -274,6 +297,7 @@ async def test_a_ticket_that_never_tells_is_looked_after(trade: Trade, fault: Fa
     assert trade.net_found() == 0
 
 
+@pytest.mark.slow
 async def test_a_ticket_outlives_a_lease_that_was_renewed_late(
     database_url: str, tmp_path: Path, markets: Mapping[str, Marketplace]
 ) -> None:
@@ -385,6 +409,18 @@ async def worker(database_url: str, home: Path) -> AsyncIterator[asyncio.subproc
         await process.wait()
 
 
+async def are_up(trade: Trade, workers: int) -> None:
+    """So many processes hear of changes; on a busy machine one takes its time to start.
+
+    Nor before the server has ended the transaction in which another may have been stopped.
+    """
+    listening = (
+        "SELECT count(*)::int FROM pg_stat_activity"
+        " WHERE datname = current_database() AND query LIKE 'LISTEN%%'"
+    )
+    await trade.until(lambda: trade.number(listening) == workers, within_s=100)
+
+
 def owners(trade: Trade) -> set[object]:
     return {row[0] for row in trade.rows("SELECT DISTINCT owner FROM ownership")}
 
@@ -399,7 +435,7 @@ async def test_a_killed_workers_accounts_are_taken_over_within_ten_seconds(
             await trade.move({"A": -1})
             await trade.until(lambda: trade.shelf(WEST, "A").quantity == 9)
             async with worker(database_url, tmp_path):
-                await asyncio.sleep(1.0)  # it is up, and finds nothing free
+                await are_up(trade, 2)  # and the second finds nothing free
                 gone = owners(trade)
                 first.kill()
                 killed_s = time.monotonic()
@@ -413,6 +449,14 @@ async def test_a_killed_workers_accounts_are_taken_over_within_ten_seconds(
                 assert time.monotonic() - killed_s < 10.5
                 assert owners(trade).isdisjoint(gone)
         assert trade.net_found() == 0
+
+
+@pytest.mark.slow
+async def test_a_graceful_stop_writes_down_what_the_quotas_have_seen(trade: Trade) -> None:
+    """Or else the next owner takes every quota for full, and the first sales wait for it."""
+    await trade.hub.engine.stop()
+    pacers = trade.rows("SELECT (pacer ->> 'final')::boolean, owner FROM ownership")
+    assert pacers == [(True, None), (True, None)]
 
 
 @pytest.mark.slow
@@ -430,6 +474,7 @@ async def test_a_worker_that_wakes_up_after_its_lease_sends_nothing_more(
         await trade.until(lambda: trade.number(renewed) == 2)
         zombie.send_signal(signal.SIGSTOP)
         async with worker(database_url, tmp_path):
+            await are_up(trade, 2)
             await trade.until(lambda: owners(trade).isdisjoint(first), within_s=12)
             zombie.send_signal(signal.SIGCONT)
             for units in range(1, 6):

@@ -451,6 +451,7 @@ def test_no_port_at_all_is_said() -> None:
         pass
 
 
+@pytest.mark.slow
 async def test_it_ends_within_two_seconds_though_a_client_waits_forever() -> None:
     async with sandbox(
         economy=EconomySettings(demand=DemandSettings(is_on=True, orders_per_minute=600.0))
@@ -485,7 +486,7 @@ async def test_a_facade_that_cannot_start_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-async def test_it_prints_a_line_for_each_account_and_ends_on_a_signal(as_json: bool) -> None:  # noqa: FBT001
+async def test_it_prints_a_line_for_each_account_and_ends_on_a_signal(*, as_json: bool) -> None:
     printed: asyncio.Queue[str] = asyncio.Queue()
     host = SandboxHost({"east": east, "west": west}, port=0, accounts_per_marketplace=2)
     running = asyncio.create_task(run_sandbox(host, as_json=as_json, write=printed.put_nowait))

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 120
 SMALLEST: dict[str, tuple[str, set[str]]] = {
     "order_intake": (
-        "--skus 20 --listings 6 --clients 2 --seconds 0.3 --repeat 1",
+        "--skus 20 --listings 6 --clients 2 --seconds 1 --repeat 1",
         {"orders_per_s", "order_ms_p99"},
     ),
     "throughput": (
@@ -27,6 +27,11 @@ SMALLEST: dict[str, tuple[str, set[str]]] = {
     "propagation": (
         "--accounts 2 --orders-per-s 5 --webhooks on --skus 40 --seconds 1 --warm-up-s 0.5",
         {"hub_p99_ms", "trendyol_total_p50_ms", "shelves_missing"},
+    ),
+    "import": ("--products 30 --formats csv google", {"rows_per_s", "grown_mib"}),
+    "many_merchants": (
+        "--merchants 2 --skus 20 --large-skus 40 --sales-per-s 5 --seconds 1",
+        {"rest_hub_cores", "added_ms_p99"},
     ),
     "first_day": ("--skus 20 --minutes 0.2", {"sent", "on_sale"}),
 }

@@ -4,6 +4,7 @@ import base64
 import re
 import zlib
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -50,6 +51,7 @@ def label() -> CargoLabel:
     return sample()
 
 
+@cache
 def sample() -> CargoLabel:
     return CargoLabel(
         carrier="Yurtiçi Kargo",

@@ -16,7 +16,14 @@ from meschain.channel.pacing import Pacer
 from meschain.registry import marketplaces
 from meschain.store.unit_of_work import Database
 from meschain.sync.account import Lease, ServedAccount
-from meschain.sync.lane import PUSH, SEND_BY_US, OfferLanes, _SendBy
+from meschain.sync.lane import (
+    CLAIM_ROWS_MAX,
+    PUSH,
+    REQUESTS_MAX,
+    SEND_BY_US,
+    OfferLanes,
+    _SendBy,
+)
 from meschain.sync.wake import Wakeups
 from meschain.testing.shop import NOW
 
@@ -67,7 +74,7 @@ async def test_accounts_that_one_claim_has_no_rows_left_for_are_first_in_the_nex
     turns = Counter[int]()
     for _ in range(7):
         taken = lanes._in_turn({account.account_id for account in accounts})  # noqa: SLF001
-        assert sum(rows for _, rows, _, _ in taken) <= 8_000
+        assert sum(rows for _, rows, _, _ in taken) <= CLAIM_ROWS_MAX
         turns.update(account.account_id for account, _, _, _ in taken)
     assert set(turns) == {account.account_id for account in accounts}
     assert max(turns.values()) - min(turns.values()) <= 1
@@ -86,6 +93,21 @@ async def test_a_lane_that_waits_for_its_quota_has_one_timer_however_often_it_is
     assert len(scheduled) == 1
     for timer in scheduled:
         timer.cancel()
+
+
+async def test_patience_is_for_lanes_that_have_nothing_more_or_no_room_for_it() -> None:
+    """A full lane that may send on is not kept waiting for a larger set; its set is full."""
+    clock = Standing()
+    account = served(1, clock)
+    lanes = lanes_of([account], clock)
+    assert not lanes._has_room_for_more()  # noqa: SLF001
+    lanes._full[1] = 100  # noqa: SLF001
+    assert lanes._has_room_for_more()  # noqa: SLF001
+    account.sending = REQUESTS_MAX - 1  # the last place is kept for what is urgent
+    assert not lanes._has_room_for_more()  # noqa: SLF001
+    account.sending = 0
+    lanes.dismiss(1)
+    assert not lanes._has_room_for_more()  # noqa: SLF001
 
 
 def test_values_that_waited_too_long_are_not_sent_any_more() -> None:

@@ -64,7 +64,7 @@ def test_every_language_has_the_same_keys_with_the_same_parameters_in_every_fold
 def test_no_text_is_empty_or_defined_twice_and_every_parameter_is_of_a_known_kind(
     language: str,
 ) -> None:
-    kinds = {"", "money", "number", "percent", "time", "time_ms", "date", "datetime"}
+    kinds = {"", "money", "digits", "number", "percent", "time", "time_ms", "date", "datetime"}
     owner: dict[str, str] = {}
     for file, texts in tables(language):
         for key, text in texts.items():
@@ -135,6 +135,16 @@ def test_numbers_percents_and_times_follow_the_language() -> None:
         "1.234.567 · %12,5 · 14:03:07 · 14:03:07.212 · 5 Mar 2026 · 5 Mar 2026 14:03 · KZK-1042-M",
         "1,234,567 · 12.5% · 14:03:07 · 14:03:07.212 · 5 Mar 2026 · 5 Mar 2026 14:03 · KZK-1042-M",
     ]
+
+
+def test_an_amount_that_was_kept_as_text_is_printed_as_its_reader_writes_it() -> None:
+    kept = {"sale_price": "1068.90", "list_price": "1000.5"}
+    english = Catalog.load("en").text("price.sale_above_list", **kept)
+    turkish = Catalog.load("tr").text("price.sale_above_list", **kept)
+    assert "1,068.90 is above the list price 1,000.5." in english
+    assert "(1.068,90) liste fiyatından (1.000,5)" in turkish
+    with pytest.warns(MessageMissing, match="cannot print str 'price' as 'digits'"):
+        assert catalog("en", line="{price:digits}").text("line", price="dear") == "dear"
 
 
 def test_decimals_keep_all_their_digits() -> None:

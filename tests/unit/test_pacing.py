@@ -629,14 +629,22 @@ async def test_silent_throttles_back_off_exponentially_and_count_once_an_episode
         pacer.throttled("push", Throttled())  # the answer of a call sent at the same time
         waits.append(pacer.next_free_s("push", CRITICAL))
         await clock.run(waits[-1])
-    assert waits == pytest.approx([1.0, 2.0, 4.0, 8.0])
+    assert waits == pytest.approx([0.5, 1.0, 2.0, 4.0])
     await clock.run(600)
     pacer.throttled("push", Throttled())
-    assert pacer.next_free_s("push", CRITICAL) == pytest.approx(1.0)
+    assert pacer.next_free_s("push", CRITICAL) == pytest.approx(0.5)
     for _ in range(30):
         await clock.run(pacer.next_free_s("push", CRITICAL))
         pacer.throttled("push", Throttled())
     assert pacer.next_free_s("push", CRITICAL) == pytest.approx(900.0), "capped"
+
+
+async def test_a_throttle_shuts_for_longer_the_fuller_the_quota_was(clock: VirtualClock) -> None:
+    pacer = Pacer(push(50, 100.0), "", clock)
+    for _ in range(25):
+        (await pacer.acquire("push", Call(CRITICAL))).settle()
+    pacer.throttled("push", Throttled())
+    assert pacer.next_free_s("push", CRITICAL) == pytest.approx(5.0), "half of a tenth"
 
 
 async def test_an_observed_throttle_lowers_the_limit_which_recovers_slowly(

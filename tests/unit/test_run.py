@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from meschain.store.embedded import EmbeddedPostgres
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -153,7 +155,6 @@ def test_variables_reach_the_demo_as_options(made_tree: Path) -> None:
 
 
 def test_without_a_name_the_benchmarks_are_listed(made_tree: Path) -> None:
-    assert "no benchmarks yet" in start(made_tree, "bench").stdout
     (made_tree / "bench" / "propagation").mkdir(parents=True)
     (made_tree / "bench" / "propagation" / "__main__.py").write_text("print('measured')\n")
     listed = start(made_tree, "bench")
@@ -162,10 +163,14 @@ def test_without_a_name_the_benchmarks_are_listed(made_tree: Path) -> None:
     assert start(made_tree, "bench", BENCH="absent").returncode == 2
 
 
-def test_what_is_not_there_yet_is_said_without_a_traceback(made_tree: Path) -> None:
-    said = start(made_tree, "chaos", ROUNDS="3")
-    assert said.returncode == 1
-    assert said.stderr.strip() == "meschain.testing.chaos is not part of this version yet."
+def test_what_is_compiled_once_is_kept_even_where_the_environment_forbids_it(
+    made_tree: Path,
+) -> None:
+    (made_tree / "bench" / "compiled").mkdir(parents=True)
+    program = "import sys\n\nprint(sys.dont_write_bytecode)\n"
+    (made_tree / "bench" / "compiled" / "__main__.py").write_text(program)
+    said = start(made_tree, "bench", BENCH="compiled", PYTHONDONTWRITEBYTECODE="1")
+    assert (said.stdout, said.stderr) == ("False\n", "")
 
 
 def test_clean_removes_what_can_be_made_again_and_says_so(made_tree: Path) -> None:
@@ -178,6 +183,60 @@ def test_clean_removes_what_can_be_made_again_and_says_so(made_tree: Path) -> No
     assert not (made_tree / "src" / "meschain" / "__pycache__").exists()
     assert (made_tree / "shop.csv").exists()
     assert "Nothing to remove" in start(made_tree, "clean").stdout
+
+
+@pytest.mark.slow
+def test_clean_ends_a_demo_with_its_database_wherever_that_lies(made_tree: Path) -> None:
+    demo = made_tree / ".demo" / "1"
+    demo.mkdir(parents=True)
+    (demo / "shelves.json").write_text("x" * 1_200_000)
+    postgres = EmbeddedPostgres(demo / "postgres", settings={"fsync": "off"})
+    postgres.start()
+    database = postgres.cluster.parent
+    try:
+        runs = start(made_tree, "clean")
+        assert runs.returncode == 1
+        assert ".demo/1 is kept" in runs.stdout
+        assert (postgres.cluster / "PG_VERSION").exists()
+    finally:
+        postgres.stop()
+    said = start(made_tree, "clean")
+    assert said.returncode == 0, said.stdout + said.stderr
+    megabytes = [float(each) for each in re.findall(r"Removed .*\((\d+\.\d) MB\)", said.stdout)]
+    assert sum(megabytes) > 20  # the cluster, and what the demo kept
+    assert not database.exists()
+    assert not (made_tree / ".demo").exists()
+
+
+def test_clean_leaves_a_server_that_outlived_its_hub(made_tree: Path) -> None:
+    """Nobody holds the locks, but the server runs on; the next demo adopts it."""
+    cluster = made_tree / ".demo" / "1" / "postgres" / "cluster"
+    cluster.mkdir(parents=True)
+    server = subprocess.Popen(
+        [sys.executable, "-c", "input()", str(cluster)], stdin=subprocess.PIPE
+    )
+    try:
+        (cluster / "postmaster.pid").write_text(f"{server.pid}\n")
+        assert start(made_tree, "clean").returncode == 1
+        assert cluster.exists()
+    finally:
+        server.communicate(b"\n", timeout=10)
+    assert start(made_tree, "clean").returncode == 0
+    assert not cluster.exists()
+
+
+def test_clean_never_removes_a_folder_that_another_tree_may_have_made(
+    made_tree: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "0123456789ab"
+    theirs.mkdir()
+    keeper = made_tree / ".demo" / "1" / "postgres"
+    keeper.mkdir(parents=True)
+    (keeper / "location").write_text(str(theirs))
+    said = start(made_tree, "clean")
+    assert f"{theirs} is kept" in said.stdout
+    assert theirs.exists()
+    assert not keeper.exists()
 
 
 def test_an_unknown_command_gets_the_help(made_tree: Path) -> None:
@@ -224,6 +283,7 @@ def test_the_command_is_the_one_of_this_system(
     assert re.match(command, run.install_command(None))
 
 
+@pytest.mark.slow
 def test_a_silent_program_is_never_a_silent_screen(
     run: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

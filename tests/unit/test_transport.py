@@ -5,6 +5,7 @@ import gzip
 import logging
 import socket
 import struct
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from meschain.channel.clock import SystemClock
 from meschain.channel.contract import Call, LeaseExpired, Priority
 from meschain.channel.http import HttpRequest, TransportLost
 from meschain.channel.pacing import Pacer
+from meschain.channel.patience import PATIENCE_S_MIN, Patience
 from meschain.channel.transport import (
     Admission,
     Breaker,
@@ -353,6 +355,65 @@ async def test_a_time_out_may_have_arrived() -> None:
     assert lost.value.may_have_arrived
     assert lost.value.detail == "no answer in time"
     assert len(server.requests) == 1
+
+
+@pytest.mark.slow
+async def test_a_repeated_read_that_hangs_is_given_up_early_and_any_other_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("meschain.channel.patience.PATIENCE_S_MIN", 0.1)
+    async with serving(replies(), silent, silent) as server, hub() as ours:
+        await ours.transport.send(get(server.url), Call())
+        began_s = time.monotonic()
+        with pytest.raises(TransportLost, match="no answer in time"):
+            await ours.transport.send(get(server.url), Call(is_repeated=True))
+        assert time.monotonic() - began_s < 2, "the manifest would wait for 5 s"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await ours.transport.send(get(server.url), Call())
+
+
+async def test_a_write_is_given_up_later_than_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may still be applied, after what was sent in its place."""
+    monkeypatch.setattr("meschain.channel.patience.PATIENCE_S_MIN", 0.1)
+    monkeypatch.setattr("meschain.channel.transport.WRITE_PATIENCE_S_MIN", 0.6)
+    async with serving(replies(), silent) as server, hub() as ours:
+        await ours.transport.send(get(server.url), Call())
+        began_s = time.monotonic()
+        with pytest.raises(TransportLost, match="no answer in time"):
+            await ours.transport.send(put(server.url), Call(is_repeated=True))
+        assert 0.5 < time.monotonic() - began_s < 2.0
+
+
+def test_patience_follows_the_channel_and_doubles_while_it_waits_in_vain() -> None:
+    patience = Patience(10.0)
+    assert patience.limit_s == 10.0, "nothing is known yet"
+    for _ in range(50):
+        patience.answered(0.2)
+    assert patience.limit_s == PATIENCE_S_MIN
+    waits = []
+    for _ in range(4):
+        waits.append(patience.limit_s)
+        patience.waited_in_vain()
+    assert waits == [2.0, 4.0, 8.0, 10.0]
+    patience.answered(6.0)
+    assert 2.0 < patience.limit_s < 10.0
+    for _ in range(50):
+        patience.answered(6.0)
+    assert patience.limit_s == pytest.approx(6.0, rel=0.1), "slow throughout: it is waited for"
+
+
+def test_patience_with_tickets_grows_where_the_marketplace_is_slow() -> None:
+    patience = Patience(900.0, least_s=10.0, first_s=60.0)
+    assert patience.limit_s == 60.0
+    patience.answered(0.5)
+    waits = []
+    while patience.limit_s < 900.0:
+        waits.append(patience.limit_s)
+        patience.waited_in_vain()
+    assert waits == [10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0]
+    patience.answered(100.0)
+    assert patience.limit_s < 200.0
 
 
 async def test_a_reply_that_never_ends_is_cut() -> None:

@@ -1,0 +1,506 @@
+"""Backups of a hub that trades: restored elsewhere, it knows every order and tells every shelf."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from meschain import registry
+from meschain.app.keeping.backups import backups_in, make_backup, read_proof
+from meschain.app.keeping.schedule import keep_backups
+from meschain.bootstrap import Hub, HubSettings
+from meschain.channel.clock import SystemClock
+from meschain.cli.tree import root
+from meschain.registry import Marketplace, marketplaces
+from meschain.sandbox.world import Impossible
+from meschain.settings import Settings
+from meschain.store.backup import drop_before
+from meschain.store.keys import DataKeys
+from meschain.store.vault import (
+    MasterKeyMissing,
+    Vault,
+    VaultLocked,
+    write_master_keys,
+)
+from meschain.telemetry import LogFilter, LogReader
+from meschain.testing.checker import CheckedShop, check
+from meschain.testing.database import DatabaseServer
+from meschain.testing.shop import Shop
+from meschain.testing.trade import Trade, hasty, trading
+
+EAST, WEST = "trendyol", "n11"
+SKUS = ("A", "B", "C", "D")
+UNSOLD = "E"  # only counted
+QUANTITY = 60
+
+
+def save(url: str, folder: Path) -> Path:
+    return make_backup(
+        url,
+        folder,
+        now=datetime.now(UTC),  # noqa: TID251 – as the command does
+        key=None,
+        master_key=None,
+        tick=lambda _done, _total: None,
+    ).path
+
+
+def cut(path: Path, to: Path) -> None:
+    to.write_bytes(path.read_bytes()[:-40])
+
+
+async def command(*words: str, status: int = 0) -> str:
+    """Run a command in a thread; what it printed on both ways, or its document."""
+    result = await asyncio.to_thread(CliRunner().invoke, root, words)
+    assert "Traceback" not in result.output, result.output
+    assert result.exit_code == status, result.output
+    return result.stdout if "--json" in words else result.output
+
+
+@pytest.fixture
+def markets(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Marketplace]:
+    """The marketplaces, with our own waits cut short."""
+    quick: dict[str, Marketplace] = {}
+    for name, market in marketplaces().items():
+        manifest = hasty(market.manifest)
+        quick[name] = replace(market, manifest=manifest)
+        module = import_module(f"meschain.marketplaces.{name}.channel")
+        if hasattr(module, "MANIFEST"):
+            monkeypatch.setattr(module, "MANIFEST", manifest)
+        else:
+            monkeypatch.setattr(module, "_manifest", lambda manifest=manifest: manifest)
+    monkeypatch.setattr(registry, "marketplaces", lambda: quick)
+    return quick
+
+
+@pytest.fixture
+def elsewhere(
+    database_server: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> object:
+    """Another database and another data folder, for commands."""
+    with database_server.database() as url:
+        home = tmp_path / "elsewhere"
+        home.mkdir()
+        monkeypatch.setenv("DATABASE_URL", url)
+        monkeypatch.setenv("MESCHAIN_HOME", str(home))
+        monkeypatch.setenv("MESCHAIN_LANG", "en")
+        monkeypatch.setenv("MESCHAIN_LOOPBACK_ONLY", "1")
+        monkeypatch.setattr("meschain.cli.tree.configure_logging", lambda level: level)
+        yield url, home
+        drop_before(url)
+
+
+async def buyers(trade: Trade, stop: asyncio.Event) -> None:
+    """They buy everywhere, for as long as shelves hold it."""
+    number = 0
+    while not stop.is_set():
+        with contextlib.suppress(Impossible):
+            trade.buy((EAST, WEST)[number % 2], {SKUS[number // 2 % 4]: 1})
+        number += 1
+        await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def hub_over(trade: Trade, url: str, home: Path) -> AsyncIterator[Trade]:
+    """The same world, with another hub over another database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        settings = HubSettings(url, home / "master.key", loopback_only=True)
+        async with Hub.opened(settings) as hub:
+            await hub.engine.start()
+            shop = replace(trade.shop, connection=connection)
+            try:
+                yield Trade(trade.host, shop, hub, trade.accounts)
+            finally:
+                await hub.engine.stop()
+
+
+@pytest.mark.slow
+async def test_a_backup_from_the_middle_of_trade_restored_elsewhere_loses_and_doubles_nothing(
+    database_url: str,
+    elsewhere: tuple[str, Path],
+    markets: Mapping[str, Marketplace],
+    tmp_path: Path,
+) -> None:
+    """The hub sells on after the backup, counts goods, dies; buyers go on; the restored one takes
+    over."""
+    url, home = elsewhere
+    async with trading(
+        database_url, tmp_path, skus=(*SKUS, UNSOLD), quantity=QUANTITY, markets=markets
+    ) as trade:
+        stop = asyncio.Event()
+        buying = asyncio.create_task(buyers(trade, stop))
+        try:
+            await trade.until(lambda: trade.number("SELECT count(*)::int FROM orders") > 10)
+            path = await asyncio.to_thread(save, database_url, tmp_path / "backups")
+            known = len(trade.host.world.orders)
+            await trade.until(lambda: len(trade.host.world.orders) > known + 20)
+            await trade.move({"A": 30, UNSOLD: 7})  # counted after the backup: gone with it
+            counted = QUANTITY + 7
+            await trade.until(lambda: trade.shelf(EAST, UNSOLD).quantity == counted)
+            await trade.hub.engine.stop()
+            dead_at = len(trade.host.world.orders)
+            await trade.until(lambda: len(trade.host.world.orders) > dead_at + 10)
+        finally:
+            stop.set()
+            await buying
+        journal_at = trade.host.world.journal[-1].number
+
+        shutil.copy(tmp_path / "master.key", home)
+        said = json.loads(await command("restore", str(path), "--keep-armed", "--json"))
+        assert (said["accounts_armed"], said["accounts_disarmed"]) == (2, 0)
+        async with hub_over(trade, url, home) as restored:
+            placed = len(trade.host.world.orders)
+            # The dead hub is taken to have spent the quotas of the minute.
+            await restored.until(
+                lambda: restored.number("SELECT count(*)::int FROM orders") == placed,
+                within_s=100,
+            )
+            await restored.come_to_rest()
+            on_hand = restored.number("SELECT sum(on_hand)::int FROM stock_level")
+            assert on_hand == (len(SKUS) + 1) * QUANTITY
+            told_too_much(restored, journal_at)
+            url_of_world = trade.host.accounts[0].control_url
+            shops = [
+                CheckedShop(trade.accounts[line.marketplace], line.marketplace, line.seller_id)
+                for line in trade.host.accounts
+            ]
+            verdict = await check(url_of_world, url, trade.shop.merchant_id, shops)
+            assert verdict.problems == []
+            assert verdict.shelves_equal == verdict.shelves_checked == 2 * (len(SKUS) + 1)
+            for marketplace in (EAST, WEST):
+                assert trade.shelf(marketplace, UNSOLD).quantity == QUANTITY
+            # And it trades on.
+            trade.buy(EAST, {"C": 1})
+            await restored.come_to_rest()
+            assert restored.net_found() == 0
+
+
+def told_too_much(trade: Trade, after: int) -> None:
+    """No shelf rose to units that were sold on it already: orders first, then quantities.
+
+    Lowering one that stands higher is right at any time, however little is known yet.
+    """
+    sold: dict[tuple[str, str], int] = {}
+    for entry in trade.host.world.journal:
+        place = (entry.marketplace, entry.key)
+        units = entry.facts.get("units")
+        if entry.kind == "sale":
+            assert isinstance(units, int)
+            sold[place] = sold.get(place, 0) + units
+        if entry.kind == "offer" and entry.number > after and entry.facts["sets_quantity"]:
+            quantity, before = entry.facts["quantity"], entry.facts["quantity_before"]
+            assert isinstance(quantity, int)
+            assert isinstance(before, int)
+            assert quantity <= max(before, QUANTITY - sold.get(place, 0)), entry
+
+
+async def test_a_hub_without_its_master_key_does_not_make_another_one(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with trading(database_url, tmp_path, is_started=False):
+        pass
+    key = tmp_path / "master.key"
+    settings = HubSettings(database_url, key, loopback_only=True)
+    right = key.read_bytes()
+    key.unlink()
+    with pytest.raises(MasterKeyMissing, match=str(key)):
+        async with Hub.opened(settings):
+            pass
+    assert not key.exists()
+    key.write_bytes(bytes(32))
+    with pytest.raises(VaultLocked):
+        async with Hub.opened(settings):
+            pass
+    key.write_bytes(right)
+    async with Hub.opened(settings):
+        pass
+
+
+# — the commands —
+
+
+async def test_a_backup_is_made_tried_and_restored_by_commands(
+    database_url: str,
+    elsewhere: tuple[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    url, home = elsewhere
+    async with trading(database_url, tmp_path, is_started=False):
+        pass
+    key_file = tmp_path / "backup.key"
+    key_file.write_text("a sentence that nobody guesses\n")
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path))
+    folder = str(tmp_path / "b")
+    assert "--key-file" in await command("backup", "--to", folder, "--with-key", status=1)
+    said = json.loads(
+        await command(
+            *("backup", "--to", folder, "--key-file", str(key_file), "--with-key", "--json")
+        )
+    )
+    assert said["is_sealed"] is said["has_master_key"] is True
+    assert said["size_bytes"] > 1_000
+    file = said["file"]
+    sealed = (*("restore", file), "--key-file", str(key_file))
+    assert "good" in await command(*sealed, "--test")
+    assert "there are merchants here" in (await command(*sealed, status=1)).lower()
+    assert "key" in await command("restore", file, "--test", status=1)
+
+    # Another machine, with nothing: the key comes along.
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("MESCHAIN_HOME", str(home))
+    told = await command(*sealed, "--keep-armed")
+    assert "2 accounts go on sending" in told
+    assert (home / "master.key").read_bytes() == (tmp_path / "master.key").read_bytes()
+    assert (home / "master.key").stat().st_mode & 0o077 == 0
+    listed = json.loads(await command("account", "list", "--json"))
+    assert [each["state"] for each in listed["accounts"]] == ["armed", "armed"]
+
+    # And again, over what is there now: put aside, and named.
+    cut(Path(file), Path(file + ".bad"))
+    bad = ("restore", file + ".bad", "--key-file", str(key_file), "--replace")
+    assert "damaged" in await command(*bad, status=1)
+    said = json.loads(await command(*sealed, "--replace", "--json"))
+    assert said["accounts_disarmed"] == 2
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "SELECT count(*) FROM pg_database WHERE datname = %s", (said["database_before"],)
+        ).fetchone()
+        assert found == (1,)
+        assert connection.execute("SELECT count(*) FROM merchant").fetchone() == (1,)
+        hub_runs = await command(*sealed, "--replace", status=1)
+    assert "still connected" in hub_runs
+
+
+async def test_without_the_master_key_a_restore_changes_nothing_and_says_what_is_missing(
+    database_url: str, elsewhere: tuple[str, Path], tmp_path: Path
+) -> None:
+    url, home = elsewhere
+    async with trading(database_url, tmp_path, is_started=False):
+        pass
+    path = await asyncio.to_thread(save, database_url, tmp_path / "backups")
+    said = await command("restore", str(path), status=1)
+    assert str(home / "master.key") in said
+    assert not (home / "master.key").exists()
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) FROM merchant").fetchone() == (0,)
+
+
+async def test_scheduled_backups_are_kept_by_the_plan_and_the_newest_is_tried(
+    elsewhere: tuple[str, Path], database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By the hub's own loop, which runs the real command as a process of its own."""
+    _, home = elsewhere
+    async with trading(database_url, tmp_path, is_started=False):
+        pass
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    for day in (10, 11, 12):
+        (folder / f"meschain-202601{day}T030000Z.backup").write_bytes(b"old")
+    (folder / ".partial-left").write_bytes(b"cut")
+    (home / "settings.toml").write_text(
+        f'[backup]\nevery_hours = 24\nfolder = "{folder}"\n'
+        "keep_daily = 2\nkeep_weekly = 1\nkeep_monthly = 1\n"
+    )
+    plan = Settings.load().backup
+    assert plan is not None
+    run = (sys.executable, "-m", "meschain", "backup", "--scheduled")
+    keeping = asyncio.create_task(
+        keep_backups(plan, folder, SystemClock(), run, look_s=0.1), name="backups"
+    )
+    try:
+        async with asyncio.timeout(60):
+            while read_proof(folder) is None:
+                assert not keeping.done()
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)  # not due again
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+    proof = read_proof(folder)
+    assert proof is not None
+    assert (proof.problem, proof.rows > 20) == ("", True)
+    names = sorted(path.name for path in folder.iterdir())
+    assert names[0] == "meschain-20260112T030000Z.backup"
+    assert names[1] == proof.file
+    assert names[2:] == ["self-test.json"]
+
+
+async def test_a_running_hub_makes_its_backups_by_itself(
+    elsewhere: tuple[str, Path], database_url: str, tmp_path: Path
+) -> None:
+    """`meschain up` with a section [backup] in its settings, and nothing else."""
+    _, home = elsewhere
+    async with trading(database_url, tmp_path, is_started=False):
+        pass
+    shutil.copy(tmp_path / "master.key", home)
+    (home / "settings.toml").write_text("[backup]\n")
+    hub = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "meschain", "up", "--port", "0"),
+        env={**os.environ, "DATABASE_URL": database_url},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(60):
+            while not {"account is served", "backup was made"} <= messages(home):
+                assert hub.returncode is None
+                await asyncio.sleep(0.1)
+    finally:
+        if hub.returncode is None:
+            hub.terminate()
+        assert await hub.wait() == 0
+    assert len(backups_in(home / "backups")) == 1
+    assert read_proof(home / "backups") is not None
+
+
+def messages(home: Path) -> set[str]:
+    return {str(line["message"]) for line in LogReader(home / "logs").read(LogFilter())}
+
+
+async def test_a_backup_that_cannot_be_written_leaves_nothing_and_is_told(
+    elsewhere: tuple[str, Path], tmp_path: Path
+) -> None:
+    del elsewhere
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    assert str(blocked) in await command("backup", "--to", str(blocked), status=1)
+
+
+# — the master key —
+
+
+async def test_the_master_key_is_replaced_beside_a_running_hub(
+    database_url: str,
+    elsewhere: tuple[str, Path],
+    markets: Mapping[str, Marketplace],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    del elsewhere
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path))
+    path = tmp_path / "master.key"
+    async with trading(database_url, tmp_path, markets=markets) as trade:
+        trade.buy(EAST, {"A": 1})
+        await trade.come_to_rest()
+        first = path.read_bytes()
+        before = json.loads(await command("key", "status", "--json"))
+        rotated = json.loads(await command("key", "rotate", "--json"))
+        assert rotated["sealed"] == before["data_keys"] == 1
+        assert rotated["fingerprint"] != before["fingerprint"]
+        assert path.read_bytes()[32:] == first
+        assert path.stat().st_mode & 0o077 == 0
+        # The hub goes on with the data keys that it has open, and reads new ones.
+        trade.buy(WEST, {"A": 2})
+        await trade.come_to_rest()
+        trade.hub.keys = DataKeys(trade.hub.database, trade.hub.keys.vault, trade.hub.clock)
+        assert await trade.hub.keys.current(trade.shop.merchant_id) == 1
+        # A merchant who comes now gets a key that the new file opens.
+        other = Shop.open(trade.connection, "Demir")
+        await trade.hub.keys.current(other.merchant_id)
+        status = json.loads(await command("key", "status", "--json"))
+        assert (status["data_keys"], status["data_keys_older"]) == (2, 0)
+        forgotten = json.loads(await command("key", "rotate", "--forget-older", "--json"))
+        assert forgotten["forgotten"] == 1
+        assert len(path.read_bytes()) == 32
+        # And one that starts now needs nothing else.
+        await trade.hub.engine.stop()
+        async with hub_over(trade, database_url, tmp_path) as anew:
+            assert len(anew.hub.engine.accounts) == 2
+            anew.buy(EAST, {"B": 1})
+            await anew.come_to_rest()
+    new = path.read_bytes()
+    path.write_bytes(first)
+    assert "does not open" in await command("key", "status", status=1)
+    path.write_bytes(new)
+    assert "opens all 2" in await command("key", "status")
+
+
+async def test_a_rotation_that_was_killed_is_finished_by_the_next(
+    database_url: str, elsewhere: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    del elsewhere
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path))
+    path = tmp_path / "master.key"
+    async with trading(database_url, tmp_path, is_started=False):
+        pass
+    # The file was written; of the database nothing.
+    write_master_keys(path, Vault.at(path).with_new_key())
+    fingerprint = Vault(path.read_bytes()).fingerprint
+    assert "still sealed with an older key" in await command("key", "status")
+    assert "key" in await command("key", "rotate", "--forget-older", status=1)
+    said = json.loads(await command("key", "rotate", "--json"))
+    assert (said["fingerprint"], said["sealed"]) == (fingerprint, 1)
+    assert len(path.read_bytes()) == 64
+
+
+async def test_an_older_backup_opens_with_the_keys_that_a_rotation_has_kept(
+    database_url: str, elsewhere: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url, home = elsewhere
+    async with trading(database_url, tmp_path, is_started=False):
+        pass
+    path = await asyncio.to_thread(save, database_url, tmp_path / "backups")
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path))
+    await command("key", "rotate")
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("MESCHAIN_HOME", str(home))
+    (home / "master.key").write_bytes((tmp_path / "master.key").read_bytes()[:32])
+    assert "master key" in await command("restore", str(path), status=1)
+    shutil.copy(tmp_path / "master.key", home)
+    await command("restore", str(path))
+    assert "still sealed" in await command("key", "status")
+    await command("key", "rotate")
+    assert "still sealed" not in await command("key", "status")
+
+
+async def test_after_the_loss_of_the_master_key_everything_but_the_sealed_stays(
+    database_url: str,
+    elsewhere: tuple[str, Path],
+    markets: Mapping[str, Marketplace],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    del elsewhere
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path))
+    path = tmp_path / "master.key"
+    async with trading(database_url, tmp_path, markets=markets) as trade:
+        trade.buy(EAST, {"A": 1})
+        await trade.come_to_rest()
+    assert "Nothing is lost" in await command("key", "lost", "--yes", status=1)
+    path.write_bytes(bytes(32))
+    assert "meschain key lost" in await command("key", "status", status=1)
+    assert "master key" in await command("account", "list", status=1)
+    assert "add --yes" in await command("key", "lost", status=1)
+    assert path.read_bytes() == bytes(32)
+    said = json.loads(await command("key", "lost", "--yes", "--json"))
+    assert said["accounts_to_reconnect"] == 2
+    assert path.read_bytes() != bytes(32)
+    listed = json.loads(await command("account", "list", "--json"))
+    assert {each["state"] for each in listed["accounts"]} == {"reconnect"}
+    orders = json.loads(await command("order", "list", "--json"))
+    number = orders["items"][0]["external_id"]
+    await command("order", "show", number)
+    with psycopg.connect(database_url) as connection:
+        kept = "SELECT count(*) FILTER (WHERE person_sealed IS NULL), count(*) FROM orders"
+        assert connection.execute(kept).fetchone() == (1, 1)
