@@ -110,6 +110,25 @@ async def test_patience_is_for_lanes_that_have_nothing_more_or_no_room_for_it() 
     assert not lanes._has_room_for_more()  # noqa: SLF001
 
 
+def test_a_lane_that_a_quota_held_up_takes_as_much_as_a_request_holds() -> None:
+    """It costs one call of the quota, full or not; the rest would wait for the next."""
+    clock = Standing()
+    accounts = [served(number, clock) for number in range(1, 31)]
+    lanes = lanes_of(accounts, clock)
+    everyone = {account.account_id for account in accounts}
+    for account in accounts:
+        account.held_us = int(clock.now().timestamp() * 1_000_000)
+    shares = [rows for _, rows, _, _ in lanes._in_turn(everyone)]  # noqa: SLF001
+    assert len(shares) == 30
+    assert max(shares) < MARKET.manifest.offers.batch_max
+    clock.seconds += 5
+    taken = lanes._in_turn(everyone)  # noqa: SLF001
+    assert all(rows >= batch for _, rows, _, batch in taken)
+    assert len(taken) <= CLAIM_ROWS_MAX / MARKET.manifest.offers.batch_max
+    again = lanes._in_turn(everyone)  # noqa: SLF001
+    assert {each.account_id for each, *_ in taken}.isdisjoint(each.account_id for each, *_ in again)
+
+
 def test_values_that_waited_too_long_are_not_sent_any_more() -> None:
     """A throttle held the request back; meanwhile a sale may have made its quantity wrong."""
     clock = Standing()

@@ -297,6 +297,30 @@ async def test_a_saturated_quota_is_used_nearly_whole(clock: VirtualClock) -> No
     await _let_run()
 
 
+async def test_calls_that_keep_the_even_gap_never_find_the_quota_spent(clock: VirtualClock) -> None:
+    """However the first of them came: sales by the dozen a second, and then for minutes."""
+    pacer = Pacer(push(240, 60.0), "", clock)
+    waited_s: list[float] = []
+    gaps_s: list[float] = []
+
+    async def trade() -> None:
+        while True:
+            asked_s = clock.monotonic_s()
+            with await pacer.acquire("push", Call(CRITICAL)):
+                waited_s.append(clock.monotonic_s() - asked_s)
+            gaps_s.append(pacer.even_gap_s("push"))
+            await clock.sleep(max(0.1, gaps_s[-1]))
+
+    task = asyncio.create_task(trade())
+    await clock.run(300)
+    task.cancel()
+    await _let_run()
+    assert gaps_s[0] == 0
+    assert max(waited_s) < 0.1
+    assert max(gaps_s) < 0.5
+    assert len(waited_s) > 4.5 * 240
+
+
 async def test_a_tier_without_a_limit_is_not_paced(clock: VirtualClock) -> None:
     pacer = Pacer(push(1), "free", clock)
     assert pacer.available("push", BULK) == UNLIMITED

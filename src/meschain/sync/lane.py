@@ -44,6 +44,7 @@ CLAIM_ROWS_MAX: Final = 4_000  # in one claim over all lanes, so that acknowledg
 CLAIM_ROWS_MIN: Final = 100  # a lane may claim at once, however many are awake
 CLAIM_S_AIM: Final = 0.030  # a claim of full lanes takes so long: the next sale waits for its end
 CLAIM_ROWS_SURE: Final = 1_000  # at once whatever it takes: of fewer rows the time says little
+HELD_LONG_US: Final = 1_000_000  # after so long much has gathered
 SPACING_MARGIN: Final = 1.1  # requests that follow each other this much slower never fill a quota
 ORDER_FRESH_S: Final = 60.0  # a quantity rises only when orders are known up to so long ago
 SKEW_US: Final = 2_000_000  # how far the channel's clock and ours may disagree
@@ -144,7 +145,7 @@ class OfferLanes:
         self._answers = asyncio.Event()
         self._later: dict[int, asyncio.TimerHandle] = {}  # account → its next wake-up by time
         self._first = 0  # the account that is first in turn, where one claim cannot serve all
-        self._sent_s: dict[int, float] = {}  # account → when its last request began
+        self._next_s: dict[int, float] = {}  # account → when its quota has its next request begin
         # Lanes that had all the rows of their last claim, or nearly; and how many these were.
         self._full: dict[int, int] = {}
         self._rows_max = CLAIM_ROWS_MAX  # of full lanes in one claim, as measured
@@ -162,7 +163,7 @@ class OfferLanes:
         """Stop claiming for an account; what is under way ends by itself."""
         self._accounts.pop(account_id, None)
         self._full.pop(account_id, None)
-        self._sent_s.pop(account_id, None)
+        self._next_s.pop(account_id, None)
 
     # — loops —
 
@@ -275,7 +276,7 @@ class OfferLanes:
         if now_s < account.backoff_until_s:
             self._wake_later(account, account.backoff_until_s - now_s)
             return 0, 0
-        wait_s = self._sent_s.get(account.account_id, 0.0) + _spacing_s(account) - now_s
+        wait_s = self._next_s.get(account.account_id, 0.0) - now_s
         if wait_s > 0:
             account.held_us = account.held_us or self._now_us()
             self._wake_later(account, wait_s)
@@ -307,19 +308,25 @@ class OfferLanes:
             urgent, bulk = self._room(account)
             if urgent <= 0:
                 continue
-            is_full = account_id in self._full
-            if is_full and left <= 0:
+            offers = account.manifest.offers
+            batch = min(offers.batch_max, self._settings.batch_max or offers.batch_max)
+            expected = self._expected(account, batch)
+            if expected and left <= 0:
                 self._wakeups.add((account_id,))
                 first = account_id if first is None else first
                 continue
-            offers = account.manifest.offers
-            batch = min(offers.batch_max, self._settings.batch_max or offers.batch_max)
             # Never less than a request holds: it costs the same quota, however little it carries.
-            rows = min(max(left, batch) if is_full else share, urgent * batch)
-            left -= min(rows, self._full[account_id]) if is_full else 0
+            rows = min(max(left, batch) if expected else share, urgent * batch)
+            left -= min(rows, expected)
             lanes.append((account, rows, min(rows, bulk * batch), batch))
         self._first = first or 0
         return lanes
+
+    def _expected(self, account: ServedAccount, batch: int) -> int:
+        """Rows that a claim will find, where it is many: the last was full, or a quota held it up."""
+        held_us = account.held_us
+        is_long = held_us is not None and self._now_us() - held_us > HELD_LONG_US
+        return max(self._full.get(account.account_id, 0), batch if is_long else 0)
 
     async def _claim(self, awake: Iterable[int]) -> int:
         lanes = self._in_turn(awake)
@@ -382,7 +389,8 @@ class OfferLanes:
         if request[-1].urgency > 1:
             account.bulk_cursor = request[-1].listing_id
         account.sending += 1
-        self._sent_s[account.account_id] = self._clock.monotonic_s()
+        gap_s = SPACING_MARGIN * account.pacer.even_gap_s(PUSH)
+        self._next_s[account.account_id] = self._clock.monotonic_s() + gap_s
         self._active.add(request[0].ticket_id)
         is_urgent = any(item.urgency <= 1 for item in request)
         held_us = account.held_us if is_urgent else account.held_us or account.held_bulk_us
@@ -644,22 +652,6 @@ def doubt_halves(account: ServedAccount, judged: TicketVerdict) -> None:
         account.refusals += 1
         if account.refusals > REFUSALS_MAX:
             judged.verdict = Verdict.REFUSED
-
-
-def _spacing_s(account: ServedAccount) -> float:
-    """Seconds between requests so that a quota which is half used lasts to the end of its window.
-
-    Spent as fast as possible it would be gone in seconds, and then every sale waits for minutes.
-    """
-    quotas = account.manifest.operations[PUSH].quotas
-    return max(
-        (
-            SPACING_MARGIN * use.window_s / use.limit
-            for use in account.pacer.usage()
-            if use.group in quotas and use.operation in {"", PUSH} and use.used * 2 >= use.limit
-        ),
-        default=0.0,
-    )
 
 
 def _accept_params(accepted: list[_Acceptance]) -> dict[str, object]:

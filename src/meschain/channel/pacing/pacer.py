@@ -233,6 +233,15 @@ class Pacer:
         now = self._clock.monotonic_s()
         return max(0.0, self._ready_s(lane, priority, now, self._ahead(lane, priority)) - now)
 
+    def even_gap_s(self, operation: str) -> float:
+        """Seconds between calls of ``operation``, so that its quotas last; 0: much is left.
+
+        Interval rules and quotas lent by others speak for themselves.
+        """
+        now = self._clock.monotonic_s()
+        windows = self._lanes[operation].windows
+        return max((each.even_gap_s(now) for each in windows if each.limit > 1), default=0.0)
+
     def usage(self) -> list[QuotaUse]:
         """How full each quota is, for lane health; per-operation quotas only where used."""
         now = self._clock.monotonic_s()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain, repeat
 from math import ceil, inf
 from typing import Final
 
@@ -156,6 +157,22 @@ class Window:
             burst = max(_BURST_MIN[priority], int(share * _BURST_SHARE[priority]))
             room = min(room, burst - ceil((max(self._tat_s, now) - now - _ROUNDING_S) / gap))
         return max(0, room)
+
+    def even_gap_s(self, now: float) -> float:
+        """Seconds between calls from now on, so that none of them finds the window full.
+
+        0 while half of it is free. Spent as fast as possible, a quota would be gone in seconds, and
+        then every sale would wait until the first of its calls is a whole window old.
+        """
+        used, limit = self.used(now), self.limit_now(now)
+        if used * 2 < limit:
+            return 0.0
+        gap_s = self.span_s / limit
+        place = max(0, limit - used)  # of a call from now on, the next being the first
+        for stamp in chain(self._stamps, repeat(now, self.in_flight)):
+            place += 1  # it needs the room that this stamp leaves
+            gap_s = max(gap_s, (stamp + self.span_s - now) / place)
+        return gap_s
 
     def take(self, priority: Priority, now: float) -> None:
         self.in_flight += 1
