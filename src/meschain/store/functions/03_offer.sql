@@ -212,7 +212,8 @@ $$;
 -- quantity that comes and goes makes the same one again and again. A price that stands there changes
 -- nothing.
 CREATE OR REPLACE FUNCTION companions(
-    p_rows offer_dirty[], p_merchants integer[], p_accounts integer[], p_joint boolean[]
+    p_rows offer_dirty[], p_merchants integer[], p_accounts integer[], p_joint boolean[],
+    p_now_us bigint
 ) RETURNS SETOF offer_dirty LANGUAGE sql
 SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET enable_material = off AS $$
@@ -258,7 +259,7 @@ SET enable_mergejoin = off SET enable_material = off AS $$
                               WHERE f.merchant_id = r.merchant_id AND f.account_id = r.account_id
                                 AND f.listing_id = k.listing_id)
            ORDER BY t.turn, k.listing_id LIMIT 8) other
-     WHERE random() < 0.5
+     WHERE hashint8extended(other.listing_id, p_now_us) & 1 = 0  -- by chance, yet the same again
     UNION ALL
     SELECT d.merchant_id, d.account_id, d.listing_id, 2::smallint, d.urgency, d.rank, d.since_us,
            0::bigint, true, d.listings_max
@@ -429,7 +430,7 @@ BEGIN
     END IF;
     IF EXISTS (SELECT 1 FROM unnest(v_rows) r WHERE r.reassert AND r.field = 1) THEN
         v_rows := v_rows || ARRAY(
-            SELECT c FROM companions(v_rows, p_merchants, p_accounts, p_joint) c);
+            SELECT c FROM companions(v_rows, p_merchants, p_accounts, p_joint, p_now_us) c);
     END IF;
     -- A marketplace that demands all fields: the other one is read in the same claim.
     IF true = ANY (p_joint) THEN
