@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for problem in done.problems[:_PROBLEMS_SHOWN]:
             say(f"       {problem.text(words)}")
+        if done.testimony:
+            say(done.testimony)
 
     if not given.json:
         say(_ROW.format(*_HEAD))

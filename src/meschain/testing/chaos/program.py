@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _END_S: Final = 5.0
-_TAIL_BYTES: Final = 2_000
+_TAIL_BYTES: Final = 6_000
 
 
 @dataclass(slots=True)

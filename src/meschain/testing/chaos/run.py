@@ -7,7 +7,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from meschain.testing.chaos.program import Program
 
 TRADE_S: Final = 4.0
-REST_S_MAX: Final = 40.0  # seldom needed: leases of 8 s, looks, and quotas believed spent for 10 s
+REST_S_MAX: Final = 75.0  # seldom needed: recovery, leases, looks, quotas believed spent
 # A new owner assumes that a killed one had spent its quotas: what may wait (a quantity up) waits
 # until the longest window has passed, what may not (a quantity down) does not. So a round ends
 # when all but raises is right, and the run when everything is.
@@ -49,6 +49,7 @@ class Round:
     verdict: Verdict
     problems: tuple[Problem, ...]
     is_last: bool = False
+    testimony: str = ""  # of a round that is not green
 
     @property
     def is_green(self) -> bool:
@@ -136,7 +137,8 @@ class ChaosRun:
             await asyncio.sleep(max(0.0, began_s + TRADE_S - time.monotonic()))
         await made.set_demand(is_on=False)
         rest_s, verdict, problems = await self._recount(made, is_last=is_last)
-        return Round(number, tuple(done), rest_s, verdict, problems, is_last)
+        found = Round(number, tuple(done), rest_s, verdict, problems, is_last)
+        return found if found.is_green else replace(found, testimony=await made.testimony())
 
     async def _kill(self, made: Stage, victim: str, restarts: asyncio.TaskGroup) -> list[str]:
         now_s = time.monotonic()

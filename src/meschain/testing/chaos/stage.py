@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -119,6 +120,29 @@ class Stage:
                 self.shop.move(deltas, "adjustment")
 
         await asyncio.to_thread(count)
+
+    async def testimony(self) -> str:
+        """Who holds which account, what the lanes say of themselves, the programs' last words."""
+
+        def ask() -> list[str]:
+            with psycopg.connect(self.database_url) as connection:
+                held = connection.execute(
+                    "SELECT account_id, owner, epoch, lease_until_us, fresh_us FROM ownership"
+                    " JOIN order_cursor USING (merchant_id, account_id) ORDER BY account_id"
+                ).fetchall()
+                lanes = connection.execute(
+                    "SELECT account_id, name, last_run_us, failures, last_error FROM lane"
+                    " ORDER BY account_id, name"
+                ).fetchall()
+            return [f"now {time.time():.3f}", *map(str, held), *map(str, lanes)]
+
+        try:
+            lines = await asyncio.to_thread(ask)
+        except psycopg.OperationalError as away:
+            lines = [str(away)]
+        for program in (self.hub, self.worker):
+            lines += [f"– {program.name}, running: {program.is_running}", program.last_words()]
+        return "\n".join(lines)
 
 
 def _kill(pid: int) -> None:
