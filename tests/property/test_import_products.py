@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime
 from decimal import Decimal
 
 import psycopg
@@ -26,25 +25,13 @@ from meschain.domain.catalog import Content, ProductDraft, VariantDraft
 from meschain.domain.money import Money
 from meschain.exchange import CatalogReading, ReadProduct, SourceForm, SourceKind
 from meschain.store.unit_of_work import Database
-from meschain.testing.shop import NOW, Shop
+from meschain.testing.shop import Shop
+from tests.store.small_market import HandClock
 
 OPTIONS = ImportOptions(actor="law")
 SKUS = ("A", "B", "C", "D", "E", "F")
 BARCODES = ("1", "2", "3", "4")
 WORDS = ("Kazak", "Işık", "ŞAL 'x'", '"', "\\u0041", "a\nb", "N\x00L", "🧵", "  ")
-
-
-class StoppedClock:
-    """Always the same instant."""
-
-    def now(self) -> datetime:
-        return NOW
-
-    def monotonic_s(self) -> float:
-        return 0.0
-
-    async def sleep(self, seconds: float) -> None:
-        del seconds
 
 
 CATALOG = (
@@ -176,7 +163,7 @@ async def _check(url: str, first: list[ReadProduct], second: list[ReadProduct]) 
 
             before = catalog(owner, kaya)
             planned = await plan_import(database, kaya, reading(second), OPTIONS)
-            done = await apply_import(database, StoppedClock(), kaya, reading(second), OPTIONS)
+            done = await apply_import(database, HandClock(), kaya, reading(second), OPTIONS)
             plan = done.plan
             assert planned == plan
             after = catalog(owner, kaya)
@@ -209,7 +196,7 @@ async def _undo(
     database: Database, merchant_id: int, import_id: int, *, is_plan: bool = False
 ) -> UndoPlan:
     return await undo_import(
-        database, StoppedClock(), merchant_id, import_id, actor="law", is_plan=is_plan
+        database, HandClock(), merchant_id, import_id, actor="law", is_plan=is_plan
     )
 
 
@@ -225,7 +212,7 @@ def _ledger_holds(connection: psycopg.Connection[tuple[object, ...]], merchant_i
 
 
 async def _apply(database: Database, merchant_id: int, products: list[ReadProduct]) -> ImportPlan:
-    done = await apply_import(database, StoppedClock(), merchant_id, reading(products), OPTIONS)
+    done = await apply_import(database, HandClock(), merchant_id, reading(products), OPTIONS)
     return done.plan
 
 

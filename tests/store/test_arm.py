@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import psycopg
 import pytest
-import pytest_asyncio
 
 from meschain.app.commands.arm_account import (
     ArmingLimits,
@@ -25,14 +22,6 @@ from meschain.testing.shop import Shop
 Connection = psycopg.Connection[tuple[object, ...]]
 CLOCK = SystemClock()
 SKUS = [f"S{number:02d}" for number in range(20)]
-
-
-@pytest_asyncio.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url, app_connections=2, engine_connections=2)
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from click.testing import CliRunner, Result
 
-from meschain.cli.tree import root
 from meschain.domain.catalog import Content, ProductDraft, VariantDraft
 from meschain.domain.money import Money
 from meschain.exchange import ReadingOptions, collect, read_catalog
 from meschain.exchange.out import ExportFormat, ExportOptions, catalog_writer
 from meschain.testing.shop import NOW, NOW_US, Shop
+from tests.store.commands import document, invoke
 
 Connection = psycopg.Connection[tuple[object, ...]]
 SAMPLES = Path(__file__).parents[3] / "shared" / "data"
@@ -60,33 +59,6 @@ CATALOG = (
         "sale_price": "650,00", "vat_percent": "20", "bundle": "TRK-7*2|KZK-M",
     },
 )  # fmt: skip
-
-
-@pytest.fixture
-def home(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MESCHAIN_LANG", "en")
-    monkeypatch.setattr("meschain.cli.tree.configure_logging", lambda level: level)
-    return tmp_path
-
-
-def invoke(*words: str, status: int = 0) -> Result:
-    result = CliRunner().invoke(root, words)
-    assert "Traceback" not in result.output
-    assert result.exit_code == status, result.output
-    return result
-
-
-def document(*words: str, status: int = 0) -> dict[str, object]:
-    read: dict[str, object] = json.loads(invoke(*words, "--json", status=status).stdout)
-    return read
-
-
-def counts(document: dict[str, object]) -> dict[str, int]:
-    found = document["counts"]
-    assert isinstance(found, dict)
-    return found
 
 
 def contents(connection: Connection, merchant: str) -> dict[str, object]:
@@ -134,7 +106,7 @@ def changes_nothing(
     plan = document(
         "import", "products", str(out), "--plan", "--format", back, "--currency", currency
     )
-    found = counts(plan)
+    found = plan["counts"]
     for name in ("variants_created", "variants_updated", "products_created", "products_updated"):
         assert found[name] == 0, (form, plan["updated"], plan["products_updated"])
     assert found["variants_unchanged"] == said["variants"]
@@ -148,7 +120,7 @@ def kaya(home: Path) -> Path:
         writer.writeheader()
         writer.writerows(CATALOG)
     invoke("merchant", "add", "Kaya")
-    assert counts(document("import", "products", str(home / "in.csv")))["refused"] == 0
+    assert document("import", "products", str(home / "in.csv"))["counts"]["refused"] == 0
     return home
 
 
@@ -215,7 +187,7 @@ def test_the_real_opencart_sample_goes_in_and_out(home: Path, form: ExportFormat
     invoke("merchant", "add", "Kaya", "--currency", "USD", "--content-language", "en")
     dump = SAMPLES / "catalogue-opencart-sample" / "opencart-en-gb.sql.gz"
     words = ("import", "products", str(dump), "--vat", "9=20", "--vat", "100=20")
-    assert counts(document(*words, "--content-language", "en"))["variants_created"] == 33
+    assert document(*words, "--content-language", "en")["counts"]["variants_created"] == 33
     out = home / f"out.{form}"
     said = document("export", "products", "--to", str(out), "--format", form)
     assert said["left_out_count"] == 0
@@ -225,8 +197,8 @@ def test_the_real_opencart_sample_goes_in_and_out(home: Path, form: ExportFormat
         "import", "products", str(out), "--plan", "--format", back, "--currency", "USD",
         "--content-language", "en",
     )  # fmt: skip
-    found = counts(plan)
-    not_counted = said["not_held"].get("not_counted", 0)  # type: ignore[attr-defined]
+    found = plan["counts"]
+    not_counted = said["not_held"].get("not_counted", 0)
     assert found["variants_created"] == found["products_created"] == 0
     assert found["products_updated"] == 0, plan["products_updated"]
     # A shop counts every page: what was never counted comes back as 0, as the export has said.
@@ -243,7 +215,7 @@ def test_the_real_woocommerce_sample_goes_in_and_out(home: Path, form: ExportFor
     invoke("merchant", "add", "Kaya", "--currency", "USD", "--content-language", "en")
     sample = SAMPLES / "catalogue-woocommerce-sample" / "sample_products.csv"
     words = ("import", "products", str(sample), "--currency", "USD", "--content-language", "en")
-    brought = counts(document(*words))["variants_created"]
+    brought = document(*words)["counts"]["variants_created"]
     assert brought == 20
     out = home / f"out.{form}"
     said = document("export", "products", "--to", str(out), "--format", form)
@@ -257,8 +229,8 @@ def test_the_real_woocommerce_sample_goes_in_and_out(home: Path, form: ExportFor
         "import", "products", str(out), "--plan", "--format", back, "--currency", "USD",
         "--content-language", "en",
     )  # fmt: skip
-    found = counts(plan)
-    lent = said["not_held"].get("lent_images", 0)  # type: ignore[attr-defined]
+    found = plan["counts"]
+    lent = said["not_held"].get("lent_images", 0)
     assert found["variants_updated"] == (lent if form is ExportFormat.GOOGLE else 0)
     assert found["variants_unchanged"] + found["variants_updated"] == brought
     assert found["products_updated"] == found["products_created"] == 0
@@ -348,7 +320,7 @@ def test_the_real_saleor_sample_goes_in_and_out_by_channel(
         writer.add(product)
     writer.finish(source)
     done = document("import", "products", str(source), "--content-language", "en")
-    assert counts(done)["variants_created"] == brought
+    assert done["counts"]["variants_created"] == brought
     for form in ExportFormat:
         out = home / f"out.{form}"
         said = document("export", "products", "--to", str(out), "--format", form)
@@ -361,8 +333,8 @@ def test_the_real_saleor_sample_goes_in_and_out_by_channel(
             "import", "products", str(out), "--plan", "--format", back, "--currency", currency,
             "--content-language", "en",
         )  # fmt: skip
-        assert counts(plan)["variants_unchanged"] == brought, plan["updated"]
-        assert counts(plan)["products_updated"] == 0, plan["products_updated"]
+        assert plan["counts"]["variants_unchanged"] == brought, plan["updated"]
+        assert plan["counts"]["products_updated"] == 0, plan["products_updated"]
     # And a merchant who has nothing gets the same from our own file.
     invoke("merchant", "add", "Yeni", "--currency", currency, "--content-language", "en")
     words = ("import", "products", str(home / "out.xlsx"), "--merchant", "Yeni")
@@ -378,7 +350,7 @@ def test_stock_and_prices_come_back_unchanged(kaya: Path, form: str) -> None:
     for kind, rows in (("stock", 3), ("prices", 4)):
         out = kaya / f"{kind}.{form}"
         assert document("export", kind, "--to", str(out))["rows"] == rows
-        found = counts(document("import", kind, str(out)))
+        found = document("import", kind, str(out))["counts"]
         assert found == {"changed": 0, "unchanged": rows, "refused": 0}
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import psycopg
 import pytest
 from aiohttp import web
-from click.testing import CliRunner
 
 from meschain.app.feeds import (
     FeedLook,
@@ -28,9 +27,9 @@ from meschain.app.feeds import (
 from meschain.channel import fetch as fetch_module
 from meschain.channel.clock import SystemClock
 from meschain.channel.fetch import FetchFailed, FetchReason, Validators, fetch, is_public
-from meschain.cli.tree import root
 from meschain.store.unit_of_work import Database
 from meschain.testing.shop import Shop
+from tests.store.commands import invoke
 
 CLOCK = SystemClock()
 MAP = b"""
@@ -86,14 +85,6 @@ async def supplier() -> AsyncIterator[Supplier]:
     supplier.url = f"http://127.0.0.1:{runner.addresses[0][1]}/feed.csv?key=secret"
     yield supplier
     await runner.cleanup()
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url, app_connections=2, engine_connections=1)
-    await database.open()
-    yield database
-    await database.close()
 
 
 async def add(
@@ -326,21 +317,13 @@ async def test_a_due_feed_is_looked_at_by_one_of_several_hubs(
     assert told.read_text(encoding="utf-8") == "--merchant Kaya -- akdeniz\n"
 
 
-def test_the_commands_of_a_feed(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MESCHAIN_LANG", "en")
-    monkeypatch.setattr("meschain.cli.tree.configure_logging", lambda level: level)
-    file, column_map = tmp_path / "feed.csv", tmp_path / "map.toml"
+def test_the_commands_of_a_feed(home: Path, database_url: str) -> None:
+    file, column_map = home / "feed.csv", home / "map.toml"
     column_map.write_bytes(MAP)
     file.write_text(sheet({"A": "100,00", "B": "10,00"}), encoding="utf-8")
 
     def run(*words: str, status: int = 0) -> str:
-        result = CliRunner().invoke(root, words)
-        assert result.exit_code == status, result.output
-        return result.output
+        return invoke(*words, status=status).output
 
     run("merchant", "add", "Kaya")
     assert "no feed yet" in run("feed", "list")

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from rich.console import Console
 
 from meschain.cli.output import Output
-from meschain.cli.tree import root
 from meschain.messages import Catalog
+from tests.store.commands import document, invoke
 
 FIRST = """\
 model_code;sku;title;sale_price;quantity;vat_percent
@@ -31,26 +28,15 @@ SAL;SAL-2;Şal;89,90;4;20
 
 
 def run(*words: str, status: int = 0) -> str:
-    result = CliRunner().invoke(root, words)
-    assert result.exit_code == status, result.output
-    return result.output
-
-
-def document(*words: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(CliRunner().invoke(root, [*words, "--json"]).stdout)
-    return found
+    return invoke(*words, status=status).output
 
 
 @pytest.fixture
-def home(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MESCHAIN_LANG", "en")
-    monkeypatch.setattr("meschain.cli.tree.configure_logging", lambda level: level)
+def home(home: Path) -> Path:
     run("merchant", "add", "Kaya")
     for name, text in (("first.csv", FIRST), ("second.csv", SECOND)):
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    return tmp_path
+        (home / name).write_text(text, encoding="utf-8")
+    return home
 
 
 def test_imports_are_listed_and_put_back_by_their_number(home: Path) -> None:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from click.testing import CliRunner, Result
 from psycopg import sql
 
-from meschain.cli.tree import root
 from meschain.testing.shop import NOW, NOW_US, Shop
+from tests.store.commands import document, invoke
 
 Connection = psycopg.Connection[tuple[object, ...]]
 UCI = Path(__file__).parents[3] / "shared" / "data" / "uci-online-retail" / "transactions.csv.gz"
@@ -42,27 +41,11 @@ order_number;placed_at;sku;title;units;unit_price;currency;buyer_ref;state
 
 
 @pytest.fixture
-def home(shop: Shop, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MESCHAIN_LANG", "en")
-    monkeypatch.setattr("meschain.cli.tree.configure_logging", lambda level: level)
+def home(home: Path, shop: Shop) -> Path:
     shop.variant("A", on_hand=5)
     shop.account("east")
     shop.list_on("east", ["A"])
-    return tmp_path
-
-
-def invoke(*words: str, status: int = 0) -> Result:
-    result = CliRunner().invoke(root, words)
-    assert "Traceback" not in result.output
-    assert result.exit_code == status, result.output
-    return result
-
-
-def document(*words: str, status: int = 0) -> dict[str, object]:
-    read: dict[str, object] = json.loads(invoke(*words, "--json", status=status).stdout)
-    return read
+    return home
 
 
 def others(connection: Connection) -> dict[str, object]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date
 from decimal import Decimal
 
 import psycopg
@@ -19,90 +18,24 @@ from meschain.app.commands.import_products import (
     apply_import,
     plan_import,
 )
-from meschain.channel.clock import Clock
 from meschain.domain.catalog import Content, ProductDraft, VariantDraft
 from meschain.domain.money import Money
 from meschain.exchange import (
-    CatalogReading,
     ReadingOptions,
     ReadProduct,
     Reason,
-    SourceForm,
-    SourceKind,
     read_catalog,
 )
 from meschain.store.unit_of_work import Database
 from meschain.testing.shop import NOW, Shop
+from tests.store.drafts import lira, product, reading, variant
+from tests.store.small_market import HandClock
 
 Connection = psycopg.Connection[tuple[object, ...]]
 OPTIONS = ImportOptions(actor="user:ayse", file_name="urunler.csv")
 
 
-class StoppedClock:
-    """Always the same instant."""
-
-    def now(self) -> datetime:
-        return NOW
-
-    def monotonic_s(self) -> float:
-        return 0.0
-
-    async def sleep(self, seconds: float) -> None:
-        del seconds
-
-
-CLOCK: Clock = StoppedClock()
-
-
-@pytest.fixture
-def owner(database_url: str) -> Iterator[Connection]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-def shop(owner: Connection) -> Shop:
-    return Shop.open(owner)
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url, app_connections=2, engine_connections=1)
-    await database.open()
-    yield database
-    await database.close()
-
-
-def lira(amount: str) -> Money:
-    return Money(int(Decimal(amount) * 100), "TRY")
-
-
-def variant(sku: str, **stated: object) -> VariantDraft:
-    draft = VariantDraft(
-        sku=sku, list_price=lira("120"), sale_price=lira("100"), quantity=5, vat_percent=Decimal(20)
-    )
-    return replace(draft, **stated)  # type: ignore[arg-type]
-
-
-def product(
-    model: str, *variants: VariantDraft, title: str = "Kazak", stated: bool = True, row: int = 2
-) -> ReadProduct:
-    draft = ProductDraft(
-        model_code=model,
-        brand="Işılbez",
-        category="Giyim > Kadın",
-        contents=(Content("tr", title, "<p>Sıcak</p>"),),
-        variants=variants,
-        attributes={"Kumaş": "Yün"},
-        image_urls=("https://cdn.example/1.jpg", "https://cdn.example/2.jpg"),
-    )
-    rows = tuple(range(row, row + len(variants)))
-    return ReadProduct(draft, row, rows, model_stated=stated)
-
-
-def reading(*products: ReadProduct) -> CatalogReading:
-    form = SourceForm(kind=SourceKind.CSV, encoding="utf-8")
-    return CatalogReading(form=form, records=iter(products))
+CLOCK = HandClock()
 
 
 async def take(database: Database, shop: Shop, *products: ReadProduct) -> ImportPlan:
@@ -470,9 +403,9 @@ async def test_a_file_that_groups_nothing_leaves_variants_with_their_products(
 
 
 async def test_two_merchants_with_the_same_skus_do_not_meet(
-    database: Database, owner: Connection
+    database: Database, connection: Connection
 ) -> None:
-    kaya, demir = Shop.open(owner, "Kaya"), Shop.open(owner, "Demir")
+    kaya, demir = Shop.open(connection, "Kaya"), Shop.open(connection, "Demir")
     await take(database, kaya, product("M", variant("A", barcode="1")))
     plan = await take(database, demir, product("M", variant("B", barcode="1", quantity=1)))
     assert not plan.refused

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from decimal import Decimal
 
 import psycopg
@@ -24,11 +22,10 @@ from meschain.app.commands.import_products.walk import working_alone
 from meschain.app.commands.set_price import NewPrice, set_prices
 from meschain.app.commands.set_stock import Counting, change_stock
 from meschain.channel.clock import SystemClock
-from meschain.domain.catalog import Content, ProductDraft, VariantDraft
-from meschain.domain.money import Money
-from meschain.exchange import CatalogReading, ReadProduct, SourceForm, SourceKind
+from meschain.exchange import ReadProduct
 from meschain.store.unit_of_work import Database
 from meschain.testing.shop import Shop
+from tests.store.drafts import lira, product, reading, variant
 
 Connection = psycopg.Connection[tuple[object, ...]]
 CLOCK = SystemClock()
@@ -59,48 +56,8 @@ TABLES = (
 )
 
 
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url, app_connections=2, engine_connections=1)
-    await database.open()
-    yield database
-    await database.close()
-
-
-def lira(amount: str) -> Money:
-    return Money(int(Decimal(amount) * 100), "TRY")
-
-
-def variant(sku: str, **stated: object) -> VariantDraft:
-    draft = VariantDraft(
-        sku=sku, list_price=lira("120"), sale_price=lira("100"), quantity=5, vat_percent=Decimal(20)
-    )
-    return replace(draft, **stated)  # type: ignore[arg-type]
-
-
-def product(
-    model: str,
-    *variants: VariantDraft,
-    title: str = "Kazak",
-    tag: str = "tr",
-    images: tuple[str, ...] = ("https://cdn.example/1.jpg",),
-) -> ReadProduct:
-    draft = ProductDraft(
-        model_code=model,
-        brand="Işılbez",
-        category="Giyim > Kadın",
-        contents=(Content(tag, title, "<p>Sıcak</p>"),),
-        variants=variants,
-        attributes={"Kumaş": "Yün"},
-        image_urls=images,
-    )
-    return ReadProduct(draft, 2, tuple(range(2, 2 + len(variants))))
-
-
 async def take(database: Database, shop: Shop, *products: ReadProduct) -> ImportDone:
-    form = SourceForm(kind=SourceKind.CSV, encoding="utf-8")
-    reading = CatalogReading(form=form, records=iter(products))
-    return await apply_import(database, CLOCK, shop.merchant_id, reading, OPTIONS)
+    return await apply_import(database, CLOCK, shop.merchant_id, reading(*products), OPTIONS)
 
 
 async def undo(
@@ -174,7 +131,7 @@ async def test_the_catalog_is_again_what_it_was_and_the_ledger_only_grew(
             variant("N", quantity=7),
             variant("C", barcode="3", quantity=9),
             title="Yün kazak",
-            images=("https://cdn.example/2.jpg", "https://cdn.example/1.jpg"),
+            images=("https://cdn.example/3.jpg", "https://cdn.example/1.jpg"),
         ),
         product("M2", variant("D"), title="Sweater", tag="en"),
         product("NEW", variant("O", image_urls=("o2", "o3"))),

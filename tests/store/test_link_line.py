@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -31,29 +30,15 @@ PLACED = NOW + timedelta(seconds=30)
 
 
 @pytest.fixture
-def owner(database_url: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url)
-    await opened.open()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
 async def shop(
-    owner: psycopg.Connection[tuple[object, ...]], database: Database, tmp_path: Path
+    connection: psycopg.Connection[tuple[object, ...]], database: Database, tmp_path: Path
 ) -> Shop:
     """A stands with 4 of its 10 units on ``east``, and an order of 2 "OLD" has come from there."""
-    shop = Shop.open(owner)
+    shop = Shop.open(connection)
     shop.variant("A", on_hand=10)
     east = shop.account("east", lowers_own_shelf=True)
     shop.account("west")
-    owner.execute("UPDATE account SET quantity_max = 4 WHERE name = 'east'")
+    connection.execute("UPDATE account SET quantity_max = 4 WHERE name = 'east'")
     for name in ("east", "west"):
         shop.list_on(name, ["A"])
     keys = DataKeys(database, Vault.at(tmp_path / "master.key"), SystemClock())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -52,24 +52,10 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 
 @pytest.fixture
-def owner(database_url: str) -> Iterator[Connection]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-def shop(owner: Connection) -> Shop:
-    shop = Shop.open(owner)
+def shop(connection: Connection) -> Shop:
+    shop = Shop.open(connection)
     shop.account("pazar")
     return shop
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url, app_connections=2, engine_connections=1)
-    await database.open()
-    yield database
-    await database.close()
 
 
 @pytest.fixture
@@ -287,9 +273,9 @@ async def test_a_listing_that_is_locked_or_rejected_gets_its_offers_when_it_come
 
 
 async def test_two_merchants_link_the_same_codes_to_their_own_variants(
-    database: Database, owner: Connection, market: Market
+    database: Database, connection: Connection, market: Market
 ) -> None:
-    shops = [Shop.open(owner, name) for name in ("Kaya", "Demir")]
+    shops = [Shop.open(connection, name) for name in ("Kaya", "Demir")]
     for shop in shops:
         shop.account("pazar")
         shop.variant("A", on_hand=shop.merchant_id)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,7 +21,8 @@ from meschain.app.commands.mapping import (
 from meschain.demo.catalog import CATEGORY_PATHS
 from meschain.store.unit_of_work import Database
 from meschain.sync.listing.mapping import Mapped, MappingKind, MappingRow, MappingTable
-from meschain.testing.shop import NOW, Shop
+from meschain.testing.shop import Shop
+from tests.store.small_market import HandClock
 
 KNOWN = frozenset({"trendyol", "n11"})
 HEADER = "marketplace,kind,scope,ours,theirs,theirs_name"
@@ -36,37 +35,10 @@ n11,category,,Giyim > Kadın > Kazak,1000479,Hırka
 """
 
 
-class StoppedClock:
-    """Always the same instant."""
-
-    def now(self) -> datetime:
-        return NOW
-
-    def monotonic_s(self) -> float:
-        return 0.0
-
-    async def sleep(self, seconds: float) -> None:
-        del seconds
-
-
-@pytest.fixture
-def owner(database_url: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url, app_connections=1, engine_connections=1)
-    await database.open()
-    yield database
-    await database.close()
-
-
 async def take(database: Database, shop: Shop, text: str, *, replaces: bool = False) -> MappingPlan:
     return await apply_mapping(
         database,
-        StoppedClock(),
+        HandClock(),
         shop.merchant_id,
         read_mapping(text.encode(), KNOWN),
         actor="user:ayse",
@@ -82,9 +54,9 @@ def rows(*lines: str) -> MappingTable:
 
 
 async def test_a_file_goes_in_once_and_comes_out_the_same(
-    database: Database, owner: psycopg.Connection[tuple[object, ...]], tmp_path: Path
+    database: Database, connection: psycopg.Connection[tuple[object, ...]], tmp_path: Path
 ) -> None:
-    shop = Shop.open(owner)
+    shop = Shop.open(connection)
     plan = await take(database, shop, FILE)
     assert plan.counts | {"created": 0} == MappingPlan().counts
     assert plan.counts["created"] == 5
@@ -95,42 +67,44 @@ async def test_a_file_goes_in_once_and_comes_out_the_same(
     assert set(again.rows) == set(read_mapping(FILE.encode(), KNOWN).rows)
     only = await export_mapping(database, shop.merchant_id, ["n11"])
     assert [row.theirs for row in only] == ["1000479"]
-    runs = owner.execute("SELECT kind, counts ->> 'created' FROM import_run ORDER BY import_id")
+    runs = connection.execute(
+        "SELECT kind, counts ->> 'created' FROM import_run ORDER BY import_id"
+    )
     assert runs.fetchall() == [("mapping", "5"), ("mapping", "0")]
 
 
 async def test_a_plan_shows_each_row_before_and_after_and_writes_nothing(
-    database: Database, owner: psycopg.Connection[tuple[object, ...]]
+    database: Database, connection: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    shop = Shop.open(owner)
+    shop = Shop.open(connection)
     await take(database, shop, FILE)
     changed = read_mapping(FILE.replace("1005", "1004").encode(), KNOWN)
     plan = await plan_mapping(database, shop.merchant_id, changed)
     assert [(c.before and c.before.theirs, c.after and c.after.theirs) for c in plan.changes] == [
         ("1005", "1004")
     ]
-    assert owner.execute("SELECT theirs FROM mapping WHERE ours = 'Lacivert'").fetchall() == [
+    assert connection.execute("SELECT theirs FROM mapping WHERE ours = 'Lacivert'").fetchall() == [
         ("1005",)
     ]
 
 
 async def test_replacing_takes_away_only_what_the_named_marketplaces_have_no_more(
-    database: Database, owner: psycopg.Connection[tuple[object, ...]]
+    database: Database, connection: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    shop = Shop.open(owner)
+    shop = Shop.open(connection)
     await take(database, shop, FILE)
     short = f"{HEADER}\ntrendyol,brand,,Işılbez,11073,\n"
     assert (await take(database, shop, short)).counts["removed"] == 0
     plan = await take(database, shop, short, replaces=True)
     assert (plan.counts["removed"], plan.unchanged) == (3, 1)
-    kept = owner.execute("SELECT marketplace, kind FROM mapping ORDER BY 1").fetchall()
+    kept = connection.execute("SELECT marketplace, kind FROM mapping ORDER BY 1").fetchall()
     assert kept == [("n11", "category"), ("trendyol", "brand")]
 
 
 async def test_two_merchants_map_the_same_words_differently(
-    database: Database, owner: psycopg.Connection[tuple[object, ...]]
+    database: Database, connection: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    kaya, demir = Shop.open(owner, "Kaya"), Shop.open(owner, "Demir")
+    kaya, demir = Shop.open(connection, "Kaya"), Shop.open(connection, "Demir")
     await take(database, kaya, FILE)
     await take(database, demir, FILE.replace("607", "606"), replaces=True)
     for shop, theirs in ((kaya, "607"), (demir, "606")):

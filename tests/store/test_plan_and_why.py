@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-import pytest_asyncio
 
 from meschain.app.queries.plan import PlanRow, read_plan
 from meschain.app.queries.why import NotListed, read_why
@@ -33,14 +32,6 @@ class Clock:
 
 CLOCK = Clock()
 NOW_HERE_US = microseconds(CLOCK.now())
-
-
-@pytest_asyncio.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url, app_connections=2, engine_connections=2)
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

@@ -6,11 +6,10 @@ import csv
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from meschain.cli.tree import root
 from meschain.exchange import ReadingOptions, ReadProduct, read_catalog
 from meschain.testing.shop import NOW
+from tests.store.commands import invoke
 
 DATA = Path(__file__).parent.parent / "data"
 HELD = """\
@@ -28,19 +27,9 @@ SET;SET-2;;İkili;700,00;650,00;;20;TRK-M*2
 
 
 @pytest.fixture
-def home(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MESCHAIN_LANG", "en")
-    monkeypatch.setattr("meschain.cli.tree.configure_logging", lambda level: level)
-    run("merchant", "add", "Kaya")
-    return tmp_path
-
-
-def run(*words: str) -> str:
-    result = CliRunner().invoke(root, words)
-    assert result.exit_code == 0, result.output
-    return result.output
+def home(home: Path) -> Path:
+    invoke("merchant", "add", "Kaya")
+    return home
 
 
 @pytest.mark.parametrize("plan", [True, False])
@@ -50,10 +39,10 @@ def test_rows_that_the_catalog_refuses_come_back_whole_and_go_in_when_mended(
 ) -> None:
     (home / "held.csv").write_text(HELD, encoding="utf-8")
     (home / "more.csv").write_text(MORE, encoding="utf-8")
-    run("import", "products", str(home / "held.csv"))
+    invoke("import", "products", str(home / "held.csv"))
     back = home / "back.csv"
     options = ["--plan"] if plan else []
-    run("import", "products", str(home / "more.csv"), "--refused", str(back), *options)
+    invoke("import", "products", str(home / "more.csv"), "--refused", str(back), *options)
 
     with back.open(encoding="utf-8-sig", newline="") as opened:
         rows = list(csv.DictReader(opened, delimiter=";"))
@@ -61,11 +50,11 @@ def test_rows_that_the_catalog_refuses_come_back_whole_and_go_in_when_mended(
     kept = {row["sku"]: {name: row[name] for name in given[0]} for row in rows}
     assert kept == {row["sku"]: row for row in given if row["sku"] in {"TRK-M", "SET-2"}}
 
-    run("import", "products", str(home / "more.csv"))
+    invoke("import", "products", str(home / "more.csv"))
     mended = back.read_text(encoding="utf-8-sig").replace("8690000000012", "8690000000043")
     (home / "mended.csv").write_text(mended, encoding="utf-8")
-    said = run("import", "products", str(home / "mended.csv"))
-    assert "Created 2, updated 0" in said
+    said = invoke("import", "products", str(home / "mended.csv"))
+    assert "Created 2, updated 0" in said.output
 
 
 def test_every_product_of_a_dump_keeps_a_row_for_each_of_its_variants() -> None:

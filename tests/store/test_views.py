@@ -1,6 +1,5 @@
 """Read models on a real database: paging, money, agreement, problems, feed, two merchants."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -28,14 +27,6 @@ from meschain.testing.shop import NOW_US, Shop
 
 Connection = psycopg.Connection[tuple[object, ...]]
 PLACED = datetime(2026, 11, 2, 9, tzinfo=UTC)
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = Database(database_url)
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 def sell(
