@@ -1,42 +1,27 @@
-"""A shop on both façades whose packages are worked on; other tests here bring their own."""
+"""A shop on both façades whose packages are worked on; other tests here bring their own markets."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace as replaced
 
-from meschain import registry
 from meschain.channel.contract import Call
 from meschain.channel.http import HttpReply, HttpRequest
 from meschain.channel.transport import HttpTransport
-from meschain.registry import Marketplace, marketplaces
+from meschain.registry import Marketplace
 from meschain.sync import package_lane
-from meschain.testing.trade import Trade, hasty, trading
+from meschain.testing.trade import Trade, trading
+from tests.simulated.markets import hastened
 
 
 @pytest.fixture
 def markets(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Marketplace]:
     """Both marketplaces, where orders are pulled only when they are asked for."""
-    quick: dict[str, Marketplace] = {}
-    for name, market in marketplaces().items():
-        manifest = hasty(market.manifest)
-        orders = replaced(manifest.orders, poll_interval_s=600, poll_interval_s_min=600)
-        manifest = replaced(manifest, orders=orders)
-        quick[name] = replace(market, manifest=manifest)
-        module = import_module(f"meschain.marketplaces.{name}.channel")
-        if hasattr(module, "MANIFEST"):
-            monkeypatch.setattr(module, "MANIFEST", manifest)
-        else:
-            monkeypatch.setattr(module, "_manifest", lambda manifest=manifest: manifest)
-    monkeypatch.setattr(registry, "marketplaces", lambda: quick)
     monkeypatch.setattr(package_lane, "FIRST_LOOK_S", 0.3)
-    return quick
+    return hastened(monkeypatch, orders={"poll_interval_s": 600, "poll_interval_s_min": 600})
 
 
 @pytest.fixture

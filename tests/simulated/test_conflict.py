@@ -6,16 +6,12 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import aiohttp
 import msgspec
 import pytest
-from msgspec.structs import replace as with_fields
 
-from meschain import registry
 from meschain.app.commands.resolve_conflict import resolve_conflicts, set_conflict_rules
 from meschain.app.commands.set_price import NewPrice, set_prices
 from meschain.app.queries.conflicts import read_conflicts
@@ -23,13 +19,14 @@ from meschain.app.queries.plan import read_plan
 from meschain.app.queries.problems import read_problems
 from meschain.app.queries.view import MoneyView
 from meschain.app.queries.why import read_why
-from meschain.registry import Marketplace, marketplaces
+from meschain.registry import Marketplace
 from meschain.sandbox.faults import Fault
 from meschain.sandbox.world import Impossible
 from meschain.sync.audit import SweepReport
 from meschain.sync.engine import EngineSettings
 from meschain.sync.sweep import Sweeps, SweepSettings
-from meschain.testing.trade import Trade, hasty, trading
+from meschain.testing.trade import Trade, trading
+from tests.simulated.markets import hastened
 
 pytestmark = pytest.mark.slow  # each test starts a whole market
 
@@ -43,21 +40,6 @@ QUICK = EngineSettings(sweeps=SweepSettings(round_s=0.1, first_s=3_600.0))
 def markets(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Marketplace]:
     """The marketplaces, with our own waits cut short."""
     return hastened(monkeypatch)
-
-
-def hastened(monkeypatch: pytest.MonkeyPatch, **offers: float) -> Mapping[str, Marketplace]:
-    quick: dict[str, Marketplace] = {}
-    for name, market in marketplaces().items():
-        manifest = hasty(market.manifest)
-        manifest = with_fields(manifest, offers=with_fields(manifest.offers, **offers))
-        quick[name] = replace(market, manifest=manifest)
-        module = import_module(f"meschain.marketplaces.{name}.channel")
-        if hasattr(module, "MANIFEST"):
-            monkeypatch.setattr(module, "MANIFEST", manifest)
-        else:
-            monkeypatch.setattr(module, "_manifest", lambda manifest=manifest: manifest)
-    monkeypatch.setattr(registry, "marketplaces", lambda: quick)
-    return quick
 
 
 @pytest.fixture
@@ -394,7 +376,7 @@ async def test_a_busy_trade_with_all_faults_makes_up_no_edit(
     async with trading(
         database_url,
         tmp_path,
-        markets=hastened(monkeypatch, apply_s_max=6.0),
+        markets=hastened(monkeypatch, offers={"apply_s_max": 6.0}),
         engine=QUICK,
         skus=skus,
         quantity=60,

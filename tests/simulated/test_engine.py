@@ -10,22 +10,20 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
 
-from meschain import registry
-from meschain.registry import Marketplace, marketplaces
+from meschain.registry import Marketplace
 from meschain.sandbox.faults import Fault
 from meschain.sandbox.world import Impossible, ParcelState
 from meschain.store.embedded import EmbeddedPostgres
 from meschain.store.migrate import migrate
 from meschain.sync.account import Lease
-from meschain.testing.trade import Trade, hasty, trading
+from meschain.testing.trade import Trade, trading
+from tests.simulated.markets import hastened
 
 EAST, WEST = "trendyol", "n11"  # the two that stand in the sandbox
 
@@ -33,25 +31,7 @@ EAST, WEST = "trendyol", "n11"  # the two that stand in the sandbox
 @pytest.fixture
 def markets(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Marketplace]:
     """The marketplaces, with our own waits cut short."""
-    quick: dict[str, Marketplace] = {}
-    for name, market in marketplaces().items():
-        manifest = hasty(market.manifest)
-        quick[name] = replace(market, manifest=manifest)
-        module = import_module(f"meschain.marketplaces.{name}.channel")
-        if hasattr(module, "MANIFEST"):
-            monkeypatch.setattr(module, "MANIFEST", manifest)
-        else:
-            monkeypatch.setattr(module, "_manifest", lambda manifest=manifest: manifest)
-    monkeypatch.setattr(registry, "marketplaces", lambda: quick)
-    return quick
-
-
-@pytest.fixture
-async def trade(
-    database_url: str, tmp_path: Path, markets: Mapping[str, Marketplace]
-) -> AsyncIterator[Trade]:
-    async with trading(database_url, tmp_path, markets=markets) as opened:
-        yield opened
+    return hastened(monkeypatch)
 
 
 # — a sale —

@@ -8,24 +8,22 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 
 import psycopg
 import pytest
 from click.testing import CliRunner
 
-from meschain import registry
 from meschain.app.keeping.backups import backups_in, make_backup, read_proof
 from meschain.app.keeping.schedule import keep_backups
 from meschain.bootstrap import Hub, HubSettings
 from meschain.channel.clock import SystemClock
 from meschain.cli.tree import root
-from meschain.registry import Marketplace, marketplaces
+from meschain.registry import Marketplace
 from meschain.sandbox.world import Impossible
 from meschain.settings import Settings
 from meschain.store.backup import drop_before
@@ -40,7 +38,8 @@ from meschain.telemetry import LogFilter, LogReader
 from meschain.testing.checker import CheckedShop, check
 from meschain.testing.database import DatabaseServer
 from meschain.testing.shop import Shop
-from meschain.testing.trade import Trade, hasty, trading
+from meschain.testing.trade import Trade, trading
+from tests.simulated.markets import hastened
 
 EAST, WEST = "trendyol", "n11"
 SKUS = ("A", "B", "C", "D")
@@ -74,32 +73,33 @@ async def command(*words: str, status: int = 0) -> str:
 @pytest.fixture
 def markets(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Marketplace]:
     """The marketplaces, with our own waits cut short."""
-    quick: dict[str, Marketplace] = {}
-    for name, market in marketplaces().items():
-        manifest = hasty(market.manifest)
-        quick[name] = replace(market, manifest=manifest)
-        module = import_module(f"meschain.marketplaces.{name}.channel")
-        if hasattr(module, "MANIFEST"):
-            monkeypatch.setattr(module, "MANIFEST", manifest)
-        else:
-            monkeypatch.setattr(module, "_manifest", lambda manifest=manifest: manifest)
-    monkeypatch.setattr(registry, "marketplaces", lambda: quick)
-    return quick
+    return hastened(monkeypatch)
+
+
+def commands_go_to(patch: pytest.MonkeyPatch, url: str, home: Path) -> None:
+    patch.setenv("DATABASE_URL", url)
+    patch.setenv("MESCHAIN_HOME", str(home))
+    patch.setenv("MESCHAIN_LANG", "en")
+    patch.setenv("MESCHAIN_LOOPBACK_ONLY", "1")
+    patch.setattr("meschain.cli.tree.configure_logging", lambda level: level)
+
+
+@pytest.fixture
+def here(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Commands meet the hub's own database and data folder."""
+    commands_go_to(monkeypatch, database_url, tmp_path)
+    return tmp_path
 
 
 @pytest.fixture
 def elsewhere(
     database_server: DatabaseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> object:
-    """Another database and another data folder, for commands."""
+) -> Iterator[tuple[str, Path]]:
+    """Commands meet another database and another data folder."""
     with database_server.database() as url:
         home = tmp_path / "elsewhere"
         home.mkdir()
-        monkeypatch.setenv("DATABASE_URL", url)
-        monkeypatch.setenv("MESCHAIN_HOME", str(home))
-        monkeypatch.setenv("MESCHAIN_LANG", "en")
-        monkeypatch.setenv("MESCHAIN_LOOPBACK_ONLY", "1")
-        monkeypatch.setattr("meschain.cli.tree.configure_logging", lambda level: level)
+        commands_go_to(monkeypatch, url, home)
         yield url, home
         drop_before(url)
 
@@ -244,8 +244,7 @@ async def test_a_backup_is_made_tried_and_restored_by_commands(
         pass
     key_file = tmp_path / "backup.key"
     key_file.write_text("a sentence that nobody guesses\n")
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path))
+    commands_go_to(monkeypatch, database_url, tmp_path)
     folder = str(tmp_path / "b")
     assert "--key-file" in await command("backup", "--to", folder, "--with-key", status=1)
     said = json.loads(
@@ -262,8 +261,7 @@ async def test_a_backup_is_made_tried_and_restored_by_commands(
     assert "key" in await command("restore", file, "--test", status=1)
 
     # Another machine, with nothing: the key comes along.
-    monkeypatch.setenv("DATABASE_URL", url)
-    monkeypatch.setenv("MESCHAIN_HOME", str(home))
+    commands_go_to(monkeypatch, url, home)
     told = await command(*sealed, "--keep-armed")
     assert "2 accounts go on sending" in told
     assert (home / "master.key").read_bytes() == (tmp_path / "master.key").read_bytes()
@@ -387,16 +385,9 @@ async def test_a_backup_that_cannot_be_written_leaves_nothing_and_is_told(
 
 
 async def test_the_master_key_is_replaced_beside_a_running_hub(
-    database_url: str,
-    elsewhere: tuple[str, Path],
-    markets: Mapping[str, Marketplace],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    database_url: str, here: Path, markets: Mapping[str, Marketplace], tmp_path: Path
 ) -> None:
-    del elsewhere
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path))
-    path = tmp_path / "master.key"
+    path = here / "master.key"
     async with trading(database_url, tmp_path, markets=markets) as trade:
         trade.buy(EAST, {"A": 1})
         await trade.come_to_rest()
@@ -434,12 +425,9 @@ async def test_the_master_key_is_replaced_beside_a_running_hub(
 
 
 async def test_a_rotation_that_was_killed_is_finished_by_the_next(
-    database_url: str, elsewhere: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    database_url: str, here: Path, tmp_path: Path
 ) -> None:
-    del elsewhere
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path))
-    path = tmp_path / "master.key"
+    path = here / "master.key"
     async with trading(database_url, tmp_path, is_started=False):
         pass
     # The file was written; of the database nothing.
@@ -459,11 +447,9 @@ async def test_an_older_backup_opens_with_the_keys_that_a_rotation_has_kept(
     async with trading(database_url, tmp_path, is_started=False):
         pass
     path = await asyncio.to_thread(save, database_url, tmp_path / "backups")
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path))
+    commands_go_to(monkeypatch, database_url, tmp_path)
     await command("key", "rotate")
-    monkeypatch.setenv("DATABASE_URL", url)
-    monkeypatch.setenv("MESCHAIN_HOME", str(home))
+    commands_go_to(monkeypatch, url, home)
     (home / "master.key").write_bytes((tmp_path / "master.key").read_bytes()[:32])
     assert "master key" in await command("restore", str(path), status=1)
     shutil.copy(tmp_path / "master.key", home)
@@ -474,16 +460,9 @@ async def test_an_older_backup_opens_with_the_keys_that_a_rotation_has_kept(
 
 
 async def test_after_the_loss_of_the_master_key_everything_but_the_sealed_stays(
-    database_url: str,
-    elsewhere: tuple[str, Path],
-    markets: Mapping[str, Marketplace],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    database_url: str, here: Path, markets: Mapping[str, Marketplace], tmp_path: Path
 ) -> None:
-    del elsewhere
-    monkeypatch.setenv("DATABASE_URL", database_url)
-    monkeypatch.setenv("MESCHAIN_HOME", str(tmp_path))
-    path = tmp_path / "master.key"
+    path = here / "master.key"
     async with trading(database_url, tmp_path, markets=markets) as trade:
         trade.buy(EAST, {"A": 1})
         await trade.come_to_rest()
