@@ -122,6 +122,16 @@ class Header:
                 return found
         return None
 
+    def places(self, names: Mapping[str, Sequence[str]]) -> dict[str, int]:
+        """Column → where it stands; those that the header lacks are left out."""
+        found = {column: self.place(*each) for column, each in names.items()}
+        return {column: place for column, place in found.items() if place is not None}
+
+    def recognized_count(self, names: Mapping[str, Sequence[str]], *needed: str) -> int:
+        """How many of these columns the header has; 0 when one of ``needed`` is not among them."""
+        found = self.places(names)
+        return len(found) if found.keys() >= {*needed} else 0
+
     def unknown(self, known: frozenset[int]) -> tuple[str, ...]:
         return tuple(self.columns[place] for place in self._places.values() if place not in known)
 

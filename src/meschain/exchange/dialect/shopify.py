@@ -85,10 +85,7 @@ _NUMERIC: Final = ("price", "compare_price", "cost", "quantity", "weight_g")
 
 def recognized_count(header: Sequence[str]) -> int:
     """How many names of this header Shopify writes; 0 without a handle and a variant's price."""
-    found = Header(header)
-    if found.place(*_NAMES["handle"]) is None or found.place(*_NAMES["price"]) is None:
-        return 0
-    return sum(found.place(*names) is not None for names in _NAMES.values())
+    return Header(header).recognized_count(_NAMES, "handle", "price")
 
 
 class ShopifyDialect:
@@ -103,11 +100,7 @@ class ShopifyDialect:
         found = Header(header)
         self.columns = found.columns
         self._options = options
-        self._at = {
-            column: place
-            for column, names in _NAMES.items()
-            if (place := found.place(*names)) is not None
-        }
+        self._at = found.places(_NAMES)
         if "sku" not in self._at:
             raise FileRefused(Reason.HEADER_NO_SKU)
         if "handle" not in self._at:

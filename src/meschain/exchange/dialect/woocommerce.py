@@ -87,10 +87,7 @@ _SIMPLE: Final = frozenset({"simple", ""})
 
 def recognized_count(header: Sequence[str]) -> int:
     """How many names of this header WooCommerce writes; 0 where type and SKU are not among them."""
-    found = Header(header)
-    if found.place(*_NAMES["type"]) is None or found.place(*_NAMES["sku"]) is None:
-        return 0
-    return sum(found.place(*names) is not None for names in _NAMES.values())
+    return Header(header).recognized_count(_NAMES, "type", "sku")
 
 
 class WooCommerceDialect:
@@ -103,11 +100,7 @@ class WooCommerceDialect:
         found = Header(header)
         self.columns = found.columns
         self._options = options
-        self._at = {
-            column: place
-            for column, names in _NAMES.items()
-            if (place := found.place(*names)) is not None
-        }
+        self._at = found.places(_NAMES)
         if "sku" not in self._at:
             raise FileRefused(Reason.HEADER_NO_SKU)
         self.sku_place: int = self._at["sku"]
