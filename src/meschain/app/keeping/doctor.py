@@ -167,8 +167,8 @@ class Doctor:
         age = self.now - newest.at
         hours = int(age.total_seconds() // 3600)
         is_late = plan is not None and age > 2 * timedelta(hours=plan.every_hours)
-        kind, level = ("backup_old", "wrong") if is_late else ("backup", "good")
-        self.add(kind, level, str(newest.path), hours=hours)  # type: ignore[arg-type]
+        level: Level = "wrong" if is_late else "good"
+        self.add("backup_old" if is_late else "backup", level, str(newest.path), hours=hours)
         if folder.stat().st_dev == self.place.home.stat().st_dev:
             self.add("backup_same_disk", "notice", str(folder))
         proof = read_proof(folder)
