@@ -11,6 +11,7 @@ from meschain.app.commands.import_sheet import import_prices, import_stock
 from meschain.app.queries.view import money_view
 from meschain.cli.files.said import (
     SHOWN_MAX,
+    Told,
     end,
     form_document,
     read_as,
@@ -18,7 +19,6 @@ from meschain.cli.files.said import (
     say_more,
     say_refused,
     say_warnings,
-    sheet_options,
     sheet_run,
 )
 from meschain.cli.help import Command, File, for_merchant, reports
@@ -41,23 +41,18 @@ if TYPE_CHECKING:
 @at_desk
 async def stock(
     desk: Desk,
+    *,
     file: Path,
     location: str | None,
-    is_plan: bool,  # noqa: FBT001 – an option of the command line
-    refused: Path | None,
-    columns_file: Path | None,
-    sheet: str | None,
-    encoding: str | None,
-    decimal_separator: str | None,
+    told: Told,
 ) -> None:
-    options = sheet_options(columns_file, sheet, encoding, decimal_separator)
-    read = open_sheet(file, STOCK_COLUMNS, options)
+    read = open_sheet(file, STOCK_COLUMNS, told.options)
     with desk.out.progress("cli.import.sheet.reading") as tick:
-        run = sheet_run(desk, file, tick, is_plan=is_plan)
+        run = sheet_run(desk, file, tick, is_plan=told.is_plan)
         plan = await import_stock(run, read, location=location)
     document = {
         "file": file.name,
-        "is_plan": is_plan,
+        "is_plan": told.is_plan,
         "import_id": plan.import_id or None,
         "form": form_document(plan.form),
         "counts": plan.counts,
@@ -68,10 +63,10 @@ async def stock(
         say_warnings(desk, plan.warnings)
         _say_levels(desk, plan.changed)
         say_refused(desk, plan.refused)
-        key = "cli.import.sheet.planned" if is_plan else "cli.import.sheet.done"
+        key = "cli.import.sheet.planned" if told.is_plan else "cli.import.sheet.done"
         desk.out.line(desk.words.text(key, **plan.counts), style="bold")
     taken = len(plan.changed) + plan.unchanged
-    end(desk, plan.form, plan.refused, back=refused, file=file, taken=taken)
+    end(desk, plan.form, plan.refused, back=told.refused, file=file, taken=taken)
 
 
 def _say_levels(desk: Desk, changed: list[LevelChange]) -> None:
@@ -102,24 +97,19 @@ def _say_levels(desk: Desk, changed: list[LevelChange]) -> None:
 @at_desk
 async def prices(
     desk: Desk,
+    *,
     file: Path,
-    allows_large: bool,  # noqa: FBT001 – options of the command line
-    is_plan: bool,  # noqa: FBT001
-    refused: Path | None,
-    columns_file: Path | None,
-    sheet: str | None,
-    encoding: str | None,
-    decimal_separator: str | None,
+    allows_large: bool,
+    told: Told,
 ) -> None:
-    options = sheet_options(columns_file, sheet, encoding, decimal_separator)
-    read = open_sheet(file, PRICE_COLUMNS, options)
+    read = open_sheet(file, PRICE_COLUMNS, told.options)
     with desk.out.progress("cli.import.sheet.reading") as tick:
-        run = sheet_run(desk, file, tick, is_plan=is_plan)
+        run = sheet_run(desk, file, tick, is_plan=told.is_plan)
         plan, left_out = await import_prices(run, read, allows_large=allows_large)
     counts = {"changed": len(plan.changed), "unchanged": plan.unchanged, "refused": len(left_out)}
     document = {
         "file": file.name,
-        "is_plan": is_plan,
+        "is_plan": told.is_plan,
         "form": form_document(read.form),
         "counts": counts,
         "changed": plan.changed,
@@ -129,10 +119,10 @@ async def prices(
         say_warnings(desk, read.warnings)
         _say_prices(desk, plan.changed)
         say_refused(desk, left_out)
-        key = "cli.import.sheet.planned" if is_plan else "cli.import.sheet.done"
+        key = "cli.import.sheet.planned" if told.is_plan else "cli.import.sheet.done"
         desk.out.line(desk.words.text(key, **counts), style="bold")
     taken = len(plan.changed) + plan.unchanged
-    end(desk, read.form, left_out, back=refused, file=file, taken=taken)
+    end(desk, read.form, left_out, back=told.refused, file=file, taken=taken)
 
 
 def _say_prices(desk: Desk, changed: list[PriceChange]) -> None:

@@ -10,13 +10,13 @@ import click
 
 from meschain.app.commands.import_orders import HistoryPlan, import_orders
 from meschain.cli.files.said import (
+    Told,
     end,
     form_document,
     read_as,
     refusal_documents,
     say_refused,
     say_warnings,
-    sheet_options,
     sheet_run,
 )
 from meschain.cli.help import Command, File, for_merchant, reports
@@ -37,26 +37,21 @@ if TYPE_CHECKING:
 @at_desk
 async def orders(
     desk: Desk,
+    *,
     file: Path,
     source: str,
-    is_plan: bool,  # noqa: FBT001 – an option of the command line
-    refused: Path | None,
-    columns_file: Path | None,
-    sheet: str | None,
-    encoding: str | None,
-    decimal_separator: str | None,
+    told: Told,
 ) -> None:
     began_s = time.monotonic()
-    options = sheet_options(columns_file, sheet, encoding, decimal_separator)
-    read = open_sheet(file, HISTORY_COLUMNS, options)
+    read = open_sheet(file, HISTORY_COLUMNS, told.options)
     with desk.out.progress("cli.import.sheet.reading") as tick:
-        run = sheet_run(desk, file, tick, is_plan=is_plan)
+        run = sheet_run(desk, file, tick, is_plan=told.is_plan)
         plan = await import_orders(run, read, source=source.strip())
     lines = sum(total.lines for total in plan.sums.values())
     per_second = round(lines / max(time.monotonic() - began_s, 0.001))
     document = {
         "file": file.name,
-        "is_plan": is_plan,
+        "is_plan": told.is_plan,
         "import_id": plan.import_id or None,
         "form": form_document(plan.form),
         "counts": plan.counts,
@@ -76,8 +71,8 @@ async def orders(
         "refused": refusal_documents(desk, plan.refused),
     }
     if not desk.out.document(document):
-        _say(desk, plan, per_second, is_plan=is_plan)
-    end(desk, plan.form, plan.refused, back=refused, file=file, taken=lines)
+        _say(desk, plan, per_second, is_plan=told.is_plan)
+    end(desk, plan.form, plan.refused, back=told.refused, file=file, taken=lines)
 
 
 def _say(desk: Desk, plan: HistoryPlan, per_second: int, *, is_plan: bool) -> None:

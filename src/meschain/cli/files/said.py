@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -22,11 +24,40 @@ if TYPE_CHECKING:
     from meschain.exchange import RowWarning, SourceForm
 
 SHOWN_MAX: Final = 20
-Command = TypeVar("Command", bound=Callable[..., object])
 
 
-def read_as(command: Command) -> Command:
-    """The options that overrule how a sheet is read."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a command is told of the sheet: to plan only, where refused rows go, how to read."""
+
+    is_plan: bool
+    refused: Path | None
+    options: SheetOptions
+
+
+def read_as(command: Callable[..., object]) -> Callable[..., object]:
+    """The options of every command that takes in a sheet; it gets them as ``told``."""
+
+    @functools.wraps(command)
+    def run(
+        *args: object,
+        is_plan: bool,
+        refused: Path | None,
+        columns_file: Path | None,
+        sheet: str | None,
+        encoding: str | None,
+        decimal_separator: str | None,
+        **others: object,
+    ) -> object:
+        options = SheetOptions(
+            encoding=encoding,
+            sheet=sheet,
+            decimal_separator=decimal_separator,
+            column_map=read_column_map(columns_file) if columns_file else None,
+        )
+        return command(*args, told=Told(is_plan, refused, options), **others)
+
+    wrapped: Callable[..., object] = run
     for option in (
         click.option("--decimal", "decimal_separator", type=OneOf(",", ".")),
         click.option("--encoding", type=OneOf(*ENCODINGS)),
@@ -35,22 +66,8 @@ def read_as(command: Command) -> Command:
         click.option("--refused", type=File()),
         click.option("--plan", "is_plan", is_flag=True),
     ):
-        command = option(command)
-    return command
-
-
-def sheet_options(
-    columns_file: Path | None,
-    sheet: str | None,
-    encoding: str | None,
-    decimal_separator: str | None,
-) -> SheetOptions:
-    return SheetOptions(
-        encoding=encoding,
-        sheet=sheet,
-        decimal_separator=decimal_separator,
-        column_map=read_column_map(columns_file) if columns_file else None,
-    )
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def fingerprint(file: Path) -> bytes:
