@@ -83,7 +83,9 @@ async def fetch(
         connector=connector, timeout=timeout, auto_decompress=False, trust_env=False
     ) as session:
         try:
-            return await _follow(session, address, target, known, allows_private, bytes_max)
+            return await _follow(
+                session, address, target, known, bytes_max, allows_private=allows_private
+            )
         except TimeoutError as slow:
             raise FetchFailed(FetchReason.TOO_SLOW, seconds=f"{seconds_max:.0f}") from slow
         except aiohttp.ClientError as lost:
@@ -100,8 +102,9 @@ async def _follow(
     address: str,
     target: Path,
     known: Validators,
-    allows_private: bool,  # noqa: FBT001 – handed on
     bytes_max: int,
+    *,
+    allows_private: bool,
 ) -> Validators | None:
     url = _judged(address, allows_private=allows_private)
     headers = {"Accept-Encoding": "identity", "User-Agent": "MesChain-Sync"}

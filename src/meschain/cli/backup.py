@@ -51,10 +51,11 @@ MIB = 1024 * 1024
 @click.pass_context
 def backup(
     ctx: click.Context,
+    *,
     folder: Path | None,
     key_file: Path | None,
-    with_key: bool,  # noqa: FBT001 – click's call
-    scheduled: bool,  # noqa: FBT001 – click's call
+    with_key: bool,
+    scheduled: bool,
 ) -> None:
     session = session_of(ctx)
     settings = session.settings
@@ -138,11 +139,12 @@ def _prove_when_due(
 @click.pass_context
 def restore(
     ctx: click.Context,
+    *,
     file: Path,
     key_file: Path | None,
-    is_test: bool,  # noqa: FBT001 – click's call
-    replace: bool,  # noqa: FBT001 – click's call
-    keep_armed: bool,  # noqa: FBT001 – click's call
+    is_test: bool,
+    replace: bool,
+    keep_armed: bool,
 ) -> None:
     session = session_of(ctx)
     key = _key(key_file or session.settings.backup_key_file)

@@ -107,8 +107,9 @@ class _VatAnswer(click.ParamType[tuple[int, Decimal]]):
 @at_desk
 async def products(
     desk: Desk,
+    *,
     file: Path,
-    is_plan: bool,  # noqa: FBT001 – options of the command line
+    is_plan: bool,
     refused: Path | None,
     vat: tuple[tuple[int, Decimal], ...],
     location: str | None,
@@ -121,7 +122,7 @@ async def products(
     decimal_separator: str | None,
     table_prefix: str | None,
     shop_url: str | None,
-    include_disabled: bool,  # noqa: FBT001
+    include_disabled: bool,
 ) -> None:
     options = ReadingOptions(
         today=desk.hub.clock.now().date(),
@@ -348,9 +349,10 @@ def mapping() -> None:
 @at_desk
 async def import_mapping(
     desk: Desk,
+    *,
     file: Path,
-    is_plan: bool,  # noqa: FBT001 – options of the command line
-    replaces: bool,  # noqa: FBT001
+    is_plan: bool,
+    replaces: bool,
 ) -> None:
     try:
         reading = read_mapping(file, marketplaces().keys())

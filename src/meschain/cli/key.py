@@ -74,7 +74,7 @@ def status(ctx: click.Context) -> None:
 @click.option("--forget-older", "is_forgetting", is_flag=True)
 @reports
 @click.pass_context
-def rotate_(ctx: click.Context, is_forgetting: bool) -> None:  # noqa: FBT001 – click's call
+def rotate_(ctx: click.Context, *, is_forgetting: bool) -> None:
     session = session_of(ctx)
     path = session.settings.master_key
     if not path.exists():
@@ -97,7 +97,7 @@ def rotate_(ctx: click.Context, is_forgetting: bool) -> None:  # noqa: FBT001 �
 @click.option("--yes", "is_sure", is_flag=True)
 @reports
 @click.pass_context
-def lost(ctx: click.Context, is_sure: bool) -> None:  # noqa: FBT001 – click's call
+def lost(ctx: click.Context, *, is_sure: bool) -> None:
     session = session_of(ctx)
     path = session.settings.master_key
 

@@ -137,9 +137,10 @@ async def _find(desk: Desk, number: str, account: str | None) -> OrderDetail:
 @at_desk
 async def show(
     desk: Desk,
+    *,
     number: str,
     account: str | None,
-    with_person: bool,  # noqa: FBT001 – an option of the command line
+    with_person: bool,
 ) -> None:
     found = await _find(desk, number, account)
     person: Person | None = None

@@ -73,11 +73,12 @@ def feed() -> None:
 @at_desk
 async def add(
     desk: Desk,
+    *,
     name: str,
     source: str,
     map_file: Path,
     every_s: int,
-    allows_private: bool,  # noqa: FBT001 – an option of the command line
+    allows_private: bool,
 ) -> None:
     column_map = await asyncio.to_thread(map_file.read_bytes)
     try:
@@ -155,9 +156,10 @@ def _say_problem(desk: Desk, each: FeedView) -> None:
 @at_desk
 async def run(
     desk: Desk,
+    *,
     name: str,
-    is_plan: bool,  # noqa: FBT001 – options of the command line
-    allows_large: bool,  # noqa: FBT001
+    is_plan: bool,
+    allows_large: bool,
 ) -> None:
     try:
         with desk.out.progress("cli.feed.looking", name=name):

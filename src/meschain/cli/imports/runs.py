@@ -77,7 +77,7 @@ def _counts(run: ImportRun, desk: Desk) -> str:
 @for_merchant
 @reports
 @at_desk
-async def undo(desk: Desk, number: int, is_plan: bool) -> None:  # noqa: FBT001 – an option
+async def undo(desk: Desk, *, number: int, is_plan: bool) -> None:
     try:
         with desk.out.progress("cli.import.undoing") as tick:
             plan = await undo_import(

@@ -241,14 +241,16 @@ class Tasks:
             delay_s += settings.stuck_s
         elif is_stuck:
             is_reported = False
-        market.agenda.after(delay_s, partial(self._perform, kind, task, rows, is_reported))
+        perform = partial(self._perform, kind, task, rows, is_reported=is_reported)
+        market.agenda.after(delay_s, perform)
 
     def _perform(
         self,
         kind: TaskKind[Row],
         task: Task,
         rows: list[Row],
-        is_reported: bool,  # noqa: FBT001 – bound by partial
+        *,
+        is_reported: bool,
     ) -> None:
         market, book = self._market, task.book
         cause = f"task {task.number}"
