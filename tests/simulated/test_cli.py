@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -667,6 +668,9 @@ async def test_errors_say_what_happened_and_what_to_do_next(
 # — the embedded database and the hub —
 
 
+PATIENCE_S = 120.0  # on a busy machine
+
+
 class Home:
     """A data folder with the embedded server, and commands as processes of their own."""
 
@@ -686,7 +690,7 @@ class Home:
 
     def run(self, *words: str) -> str:
         process = self.start(*words)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, err
         return out
 
@@ -705,7 +709,7 @@ def test_commands_share_the_embedded_server_with_each_other_and_with_a_running_h
     # Each of these finds the server started by another one, or starts it; none stops it too soon.
     beside = [home.start("merchant", "list", "--json") for _ in range(3)]
     for process in beside:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, err
         assert json.loads(out)["merchants"][0]["name"] == "Kaya"
 
@@ -715,7 +719,7 @@ def test_commands_share_the_embedded_server_with_each_other_and_with_a_running_h
         address = json.loads(hub.stdout.readline())
         assert address["url"].startswith("http://127.0.0.1:")
         second = home.start("up", "--port", "0")
-        _, err = second.communicate(timeout=30)
+        _, err = second.communicate(timeout=PATIENCE_S)
         assert second.returncode == 1
         assert f"process {hub.pid}" in err
         measured = json.loads(home.run("sync", "status", "--json"))
@@ -723,8 +727,23 @@ def test_commands_share_the_embedded_server_with_each_other_and_with_a_running_h
     finally:
         began_s = time.monotonic()
         hub.send_signal(signal.SIGINT)
-        _, err = hub.communicate(timeout=30)
+        _, err = hub.communicate(timeout=PATIENCE_S)
     assert hub.returncode == 0, err
     assert time.monotonic() - began_s < 3.0
     assert not (home.folder / "hub.json").exists()
     assert "Kaya" in home.run("merchant", "list")
+
+
+@pytest.mark.slow
+def test_a_command_that_waits_for_another_says_so(home: Home) -> None:
+    """It has started the server that the other one uses, and must not take it away."""
+    home.run("merchant", "add", "Kaya")
+    with (home.folder / "commands.lock").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        waiting = home.start("merchant", "list")
+        assert waiting.stderr is not None
+        assert "waiting for it to end" in waiting.stderr.readline()
+        assert waiting.poll() is None
+    out, err = waiting.communicate(timeout=PATIENCE_S)
+    assert waiting.returncode == 0, err
+    assert "Kaya" in out

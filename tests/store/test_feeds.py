@@ -317,6 +317,31 @@ async def test_a_due_feed_is_looked_at_by_one_of_several_hubs(
     assert told.read_text(encoding="utf-8") == "--merchant Kaya -- akdeniz\n"
 
 
+async def test_feeds_are_looked_at_again_when_the_database_is_back(
+    database: Database, shop: Shop, tmp_path: Path
+) -> None:
+    await add(database, shop, str(tmp_path / "feed.csv"))
+    told = tmp_path / "told"
+
+    async def names() -> dict[int, str]:
+        return {shop.merchant_id: "Kaya"}
+
+    shop.connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    command = (sys.executable, "-c", f"open({str(told)!r}, 'w')")
+    hub = asyncio.create_task(keep_feeds(database, CLOCK, names, command, look_s=0.05))
+    try:
+        async with asyncio.timeout(30):
+            while not told.exists():
+                assert not hub.done(), hub
+                await asyncio.sleep(0.05)
+    finally:
+        hub.cancel()
+        await asyncio.gather(hub, return_exceptions=True)
+
+
 def test_the_commands_of_a_feed(home: Path, database_url: str) -> None:
     file, column_map = home / "feed.csv", home / "map.toml"
     column_map.write_bytes(MAP)

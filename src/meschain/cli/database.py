@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 import psycopg
@@ -39,7 +39,7 @@ class Reached:
 
 
 class HubAddress(msgspec.Struct, frozen=True):
-    """Where a running hub is reached; lies in the data folder while it runs."""
+    """Where a running hub is reached; lies in the data folder, locked, while it runs."""
 
     url: str
     pid: int
@@ -74,7 +74,9 @@ def reached_by_command(
                 migrate(url)
             yield Reached(url)
         finally:
-            fcntl.flock(users, fcntl.LOCK_EX)
+            if is_locked(users):
+                out.note("cli.database.waiting_for_commands")
+                fcntl.flock(users, fcntl.LOCK_EX)
             server.stop(patience_s=_STOP_PATIENCE_S)
     finally:
         os.close(users)
@@ -134,11 +136,20 @@ def _start(server: EmbeddedPostgres, settings: Settings, out: Output) -> str:
 def _commands_run(settings: Settings) -> bool:
     users = os.open(settings.home / "commands.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return is_locked(users)
     finally:
         os.close(users)
+
+
+def is_locked(file: int | IO[bytes]) -> bool:
+    """Whether a living process holds a lock on it: locks end with their process, however it ends.
+
+    Where nobody does, it is ours until ``file`` is closed.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     return False
 
 

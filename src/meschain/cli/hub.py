@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -120,14 +121,9 @@ async def _backups_kept(settings: Settings, hub: Hub) -> AsyncIterator[None]:
         yield
         return
     command = (sys.executable, "-m", "meschain", "backup", "--scheduled")
-    keeping = asyncio.create_task(
-        keep_backups(settings.backup, settings.backup_folder, hub.clock, command), name="backups"
-    )
-    try:
+    keeping = keep_backups(settings.backup, settings.backup_folder, hub.clock, command)
+    async with _beside("backups", keeping):
         yield
-    finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
@@ -138,22 +134,39 @@ async def _feeds_kept(hub: Hub, url: str) -> AsyncIterator[None]:
         return {each.merchant_id: each.name for each in await read_merchants(url)}
 
     command = (sys.executable, "-m", "meschain", "feed", "run")
-    keeping = asyncio.create_task(keep_feeds(hub.database, hub.clock, names, command), name="feeds")
+    async with _beside("feeds", keep_feeds(hub.database, hub.clock, names, command)):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _beside(name: str, keeping: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run it as long as the hub does; should a defect end it before, that is told at once."""
+
+    def tell(ended: asyncio.Task[None]) -> None:
+        if not ended.cancelled():
+            log.error("work beside the hub ended", exc_info=ended.exception(), extra={"work": name})
+
+    task = asyncio.create_task(keeping, name=name)
+    task.add_done_callback(tell)
     try:
         yield
     finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @contextlib.contextmanager
 def _address(path: Path, address: HubAddress) -> Iterator[None]:
+    """Say where the hub is; the lock says that it still is, and ends with the process."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.encode(address))
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # shared: hubs on a server of one's own may be several
+        file.write(msgspec.json.encode(address))
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 @click.command("worker", cls=Command)
