@@ -99,6 +99,11 @@ class Settings:
             raise HomeUnusable(wrong.errno, wrong.strerror, str(self.home)) from wrong
 
     @classmethod
+    def without_file(cls) -> Settings:
+        """Where the data folder is and how to speak, when the rest cannot be understood."""
+        return cls(home=_home(os.environ), language=os.environ.get("MESCHAIN_LANG"))
+
+    @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Environment first, then the file, then defaults. Raises SettingsInvalid."""
         env = os.environ if environment is None else environment

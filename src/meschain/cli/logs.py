@@ -98,10 +98,9 @@ def _account(session: Session, name: str) -> frozenset[str]:
 def _moment(text: str) -> datetime:
     """``30m``, ``2h``, ``1d`` ago, or an ISO instant. Raises Failure."""
     number, unit = text[:-1], text[-1:]
-    if number.isdigit() and unit in _UNITS_S:
-        return SystemClock().now() - timedelta(seconds=int(number) * _UNITS_S[unit])
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError as wrong:
+        if number.isdecimal() and unit in _UNITS_S:
+            return SystemClock().now() - timedelta(seconds=int(number) * _UNITS_S[unit])
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as wrong:
         raise Failure("logs_since", value=text) from wrong
-    return at.astimezone(UTC)

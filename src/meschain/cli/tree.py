@@ -84,7 +84,7 @@ class Root(Group):
         try:
             session = Session.begin(Settings.load(), _language_in(argv))
         except SettingsInvalid as wrong:
-            session = Session.begin(Settings(home=Settings.load({}).home), _language_in(argv))
+            session = Session.begin(Settings.without_file(), _language_in(argv))
             session.out.warn(explain(wrong, session.catalog) or str(wrong))
             return 1
         configure_logging(session.settings.log_level)
