@@ -8,17 +8,28 @@ import json
 import os
 import shutil
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from click.testing import CliRunner
 
-from meschain.app.keeping.backups import backups_in, make_backup, read_proof
+from meschain.app.keeping import master_key, schedule
+from meschain.app.keeping.backups import (
+    BackupPlan,
+    Proof,
+    backups_in,
+    make_backup,
+    read_proof,
+    write_proof,
+)
 from meschain.app.keeping.schedule import keep_backups
 from meschain.bootstrap import Hub, HubSettings
 from meschain.channel.clock import SystemClock
@@ -311,7 +322,10 @@ async def test_scheduled_backups_are_kept_by_the_plan_and_the_newest_is_tried(
     folder.mkdir()
     for day in (10, 11, 12):
         (folder / f"meschain-202601{day}T030000Z.backup").write_bytes(b"old")
-    (folder / ".partial-left").write_bytes(b"cut")
+    for name, days in (("left", 2), ("made-by-another", 0)):
+        (folder / f".partial-{name}").write_bytes(b"cut")
+        when_s = time.time() - days * 86_400
+        os.utime(folder / f".partial-{name}", (when_s, when_s))
     (home / "settings.toml").write_text(
         f'[backup]\nevery_hours = 24\nfolder = "{folder}"\n'
         "keep_daily = 2\nkeep_weekly = 1\nkeep_monthly = 1\n"
@@ -335,9 +349,12 @@ async def test_scheduled_backups_are_kept_by_the_plan_and_the_newest_is_tried(
     assert proof is not None
     assert (proof.problem, proof.rows > 20) == ("", True)
     names = sorted(path.name for path in folder.iterdir())
-    assert names[0] == "meschain-20260112T030000Z.backup"
-    assert names[1] == proof.file
-    assert names[2:] == ["self-test.json"]
+    assert names == [
+        ".partial-made-by-another",
+        "meschain-20260112T030000Z.backup",
+        proof.file,
+        "self-test.json",
+    ]
 
 
 async def test_a_running_hub_makes_its_backups_by_itself(
@@ -379,6 +396,109 @@ async def test_a_backup_that_cannot_be_written_leaves_nothing_and_is_told(
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     assert str(blocked) in await command("backup", "--to", str(blocked), status=1)
+    short = tmp_path / "short.key"
+    short.write_text("hunter2\n")
+    folder = tmp_path / "folder"
+    said = await command("backup", "--to", str(folder), "--key-file", str(short), status=1)
+    assert f"{short} is too short" in said
+    # A file that may not grow beyond a block, as on a disk that is full.
+    await command("backup", "--to", str(folder))
+    whole = sorted(folder.iterdir())
+    limited = await asyncio.create_subprocess_exec(
+        *("/bin/sh", "-c", 'ulimit -f 1; exec "$@"', "sh"),
+        *(sys.executable, "-m", "meschain", "backup", "--to", str(folder)),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, words = await limited.communicate()
+    assert limited.returncode == 1
+    assert f"{folder} cannot be used" in words.decode()
+    assert sorted(folder.iterdir()) == whole
+
+
+@pytest.mark.slow
+async def test_while_trials_fail_the_last_backup_that_stood_one_stays(
+    database_url: str, here: Path, tmp_path: Path
+) -> None:
+    """The plan keeps the newest alone; what the hub's owner has put beside our tables is unknown to
+    a restore, so that every new backup is useless."""
+    async with trading(database_url, tmp_path, is_started=False):
+        pass
+    folder = here / "backups"
+    (here / "settings.toml").write_text(
+        "[backup]\nkeep_daily = 0\nkeep_weekly = 0\nkeep_monthly = 0\n"
+    )
+    await command("backup", "--scheduled")
+    ((kept),) = backups_in(folder)
+    good = kept.path.rename(folder / "meschain-20260101T030000Z.backup")
+    write_proof(folder, Proof(datetime(2026, 1, 1, 3, tzinfo=UTC), good.name, 9, good=good.name))
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE ours (id integer)")
+        for _ in range(2):
+            said = await command("backup", "--scheduled", status=1)
+            assert "could not be restored on trial" in said
+            assert "ours" in said
+            newest, oldest = backups_in(folder)
+            assert oldest.path == good
+            found = await command("doctor", status=1)
+            assert f"{newest.path.name}: the last trial failed" in found
+            await asyncio.sleep(1)  # a name says the second
+        # As the advice says.
+        connection.execute("DROP TABLE ours")
+    made = json.loads(await command("backup", "--json"))["file"]
+    await command("restore", "--test", made)
+    assert "the last trial failed" not in await command("doctor", status=1)
+    await command("backup", "--scheduled")
+    assert good not in (each.path for each in backups_in(folder))
+
+
+@pytest.mark.slow
+async def test_the_schedule_outlives_a_folder_that_is_gone_and_says_so(
+    elsewhere: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, home = elsewhere
+    folder = home / "backups"
+    folder.write_text("in the way")
+    monkeypatch.setattr(schedule, "AFTER_FAILURE_S", 0.1)
+    run = (sys.executable, "-m", "meschain", "backup", "--scheduled")
+    keeping = asyncio.create_task(
+        keep_backups(BackupPlan(), folder, SystemClock(), run, look_s=0.1), name="backups"
+    )
+    try:
+        async with asyncio.timeout(60):
+            while "backup failed" not in caplog.messages:
+                assert not keeping.done()
+                await asyncio.sleep(0.05)
+            folder.unlink()
+            while not backups_in(folder):
+                assert not keeping.done()
+                await asyncio.sleep(0.05)
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+@pytest.mark.slow
+async def test_a_hub_that_was_killed_is_not_taken_for_the_process_that_has_its_number_now(
+    here: Path,
+) -> None:
+    address = here / "hub.json"
+    address.write_text(json.dumps({"url": "http://127.0.0.1:1", "pid": os.getpid()}))
+    assert "ended without saying goodbye" in await command("doctor", status=1)
+    hub = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "meschain", "up", "--port", "0"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        assert hub.stdout is not None
+        async with asyncio.timeout(60):
+            assert await hub.stdout.readline()
+        assert f"a hub runs here (process {hub.pid})" in await command("doctor", status=1)
+    finally:
+        hub.kill()
+        await hub.wait()
+    assert "ended without saying goodbye" in await command("doctor", status=1)
 
 
 # — the master key —
@@ -440,6 +560,45 @@ async def test_a_rotation_that_was_killed_is_finished_by_the_next(
     assert len(path.read_bytes()) == 64
 
 
+@pytest.mark.slow
+async def test_two_rotations_at_once_lose_no_key(
+    database_url: str, here: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The worst order: both have read the file, and the second writes when the first is done."""
+    async with trading(database_url, tmp_path, is_started=False):
+        pass
+    both_have_read = threading.Barrier(2)
+    first_is_done = threading.Event()
+    read = master_key.read_key_state
+    has_read, has_written = set[int](), list[int]()
+
+    async def read_together(*args: Any) -> master_key.KeyState:  # noqa: ANN401 – handed on
+        state = await read(*args)
+        if threading.get_ident() not in has_read:
+            has_read.add(threading.get_ident())
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both_have_read.wait(2)  # in vain when they go one after the other
+        return state
+
+    def write_in_turn(path: Path, keys: bytes) -> None:
+        has_written.append(threading.get_ident())
+        if len(has_written) == 2:
+            first_is_done.wait(10)
+        write_master_keys(path, keys)
+
+    async def rotated() -> None:
+        await command("key", "rotate")
+        first_is_done.set()
+
+    monkeypatch.setattr(master_key, "read_key_state", read_together)
+    monkeypatch.setattr(master_key, "write_master_keys", write_in_turn)
+    await asyncio.gather(rotated(), rotated())
+    assert len(has_written) == 2
+    path = here / "master.key"
+    assert len(path.read_bytes()) == 3 * 32
+    assert "still sealed" not in await command("key", "status")
+
+
 async def test_an_older_backup_opens_with_the_keys_that_a_rotation_has_kept(
     database_url: str, elsewhere: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -483,3 +642,39 @@ async def test_after_the_loss_of_the_master_key_everything_but_the_sealed_stays(
     with psycopg.connect(database_url) as connection:
         kept = "SELECT count(*) FILTER (WHERE person_sealed IS NULL), count(*) FROM orders"
         assert connection.execute(kept).fetchone() == (1, 1)
+
+
+async def test_what_the_key_still_opens_is_not_given_up(
+    database_url: str, here: Path, tmp_path: Path
+) -> None:
+    """As after a ``key lost`` that was killed, and a hub that went on with the new key."""
+    path = here / "master.key"
+    async with trading(database_url, tmp_path, is_started=False) as trade:
+        other = Shop.open(trade.connection, "Demir")
+        path.write_bytes(os.urandom(32))
+        await DataKeys(trade.hub.database, Vault.at(path), trade.hub.clock).current(
+            other.merchant_id
+        )
+    kept = path.read_bytes()
+    with psycopg.connect(database_url) as connection:
+        before = connection.execute(
+            "SELECT * FROM data_key WHERE merchant_id = %s", (other.merchant_id,)
+        ).fetchall()
+        assert len(before) == 1
+        said = json.loads(await command("key", "lost", "--yes", "--json"))
+        assert said["accounts_to_reconnect"] == 2
+        assert path.read_bytes() == kept
+        assert connection.execute("SELECT * FROM data_key").fetchall() == before
+    assert "It opens 1 data key" in await command("key", "status")
+
+
+async def test_a_lost_key_is_not_given_up_beside_a_hub_that_still_has_it_open(
+    database_url: str, here: Path, markets: Mapping[str, Marketplace], tmp_path: Path
+) -> None:
+    path = here / "master.key"
+    async with trading(database_url, tmp_path, markets=markets):
+        right = path.read_bytes()
+        path.unlink()
+        assert "still serves accounts" in await command("key", "lost", "--yes", status=1)
+        assert not path.exists()
+        path.write_bytes(right)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -146,15 +149,16 @@ def test_what_is_wrong_in_the_data_folder_is_found(
 
 
 def test_backups_that_are_missing_late_untried_or_bad_are_found(place: Place) -> None:
-    planned = Place(
-        **{name: getattr(place, name) for name in Place.__slots__} | {"plan": BackupPlan()}
-    )
+    planned = replace(place, plan=BackupPlan())
     folder = place.backup_folder
     assert kinds(look(place)) >= {"backup_unplanned"}
     assert "backup_none" in kinds(look(planned), "wrong")
     folder.mkdir()
     now = datetime.now(UTC)  # noqa: TID251
     stamp = (now - timedelta(days=3)).strftime("%Y%m%dT%H%M%SZ")
+    (folder / f"meschain-{stamp}.backup").write_bytes(b"")
+    assert "backup_old" in kinds(look(planned), "wrong")
+    stamp = (now + timedelta(days=400)).strftime("%Y%m%dT%H%M%SZ")  # a clock was wrong
     (folder / f"meschain-{stamp}.backup").write_bytes(b"")
     assert "backup_old" in kinds(look(planned), "wrong")
     stamp = (now - timedelta(hours=3)).strftime("%Y%m%dT%H%M%SZ")
@@ -165,11 +169,19 @@ def test_backups_that_are_missing_late_untried_or_bad_are_found(place: Place) ->
     assert "backup_unproven" in kinds(look(planned), "wrong")
     write_proof(folder, Proof(now, "x.backup", 9))
     assert kinds(look(planned)) - {"disk_low"} == {"backup_same_disk"}
+    with (folder / f"meschain-{stamp}.backup").open("wb") as huge:
+        huge.truncate(shutil.disk_usage(folder).free)  # takes no room, and counts as what it says
+    assert "backup_disk_low" in kinds(look(planned), "wrong")
+    shutil.rmtree(folder)
+    assert "backup_none" in kinds(look(planned), "wrong")
+    folder.write_text("in the way")
+    assert "backup_unreadable" in kinds(look(planned), "wrong")
 
 
 def test_a_hub_that_died_and_a_clock_that_is_off_are_found(well: Shop, place: Place) -> None:
-    dead = Place(**{name: getattr(place, name) for name in Place.__slots__} | {"hub_pid": 2**22})
+    dead = replace(place, hub_pid=os.getpid())  # the number is another process's by now
     assert "hub_gone" in kinds(look(dead))
+    assert "hub" in kinds(look(replace(dead, hub_lives=True)), "good")
     for seconds, level in ((5, "notice"), (60, "wrong")):
         looking = Doctor(place, datetime.now(UTC) + timedelta(seconds=seconds))  # noqa: TID251
         looking.look_into(well.connection)

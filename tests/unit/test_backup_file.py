@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meschain.app.keeping.backups import BackupPlan, Kept, is_due, superseded
+from meschain.app.keeping.backups import BackupPlan, Kept, backups_in, is_due, superseded
 from meschain.store.backup import BackupDamaged, BackupLocked, BackupUnknown, Header
 from meschain.store.backup.envelope import (
     END,
@@ -119,6 +119,20 @@ def test_the_newest_backup_is_never_forgotten(ages: list[float], daily: int, mon
     if kept:
         newest = max(each.at for each in kept)
         assert all(each.at < newest or len(gone) < len(kept) for each in gone)
+
+
+def test_the_last_one_that_stood_its_trial_stays_until_a_newer_one_does() -> None:
+    plan = BackupPlan(keep_daily=1, keep_weekly=0, keep_monthly=0)
+    kept = at(0, 1, 2, 90)
+    assert [each.path.name for each in superseded(kept, plan)] == ["1", "2", "90"]
+    assert [each.path.name for each in superseded(kept, plan, good="90")] == ["1", "2"]
+
+
+def test_only_what_is_named_as_a_backup_is_taken_for_one(tmp_path: Path) -> None:
+    for name in ("20261120T030000Z", "20269999T999999Z", "20261120T030000Z.part"):
+        (tmp_path / f"meschain-{name}.backup").touch()
+    assert [each.at.day for each in backups_in(tmp_path)] == [20]
+    assert backups_in(tmp_path / "nothing") == []
 
 
 def test_a_backup_stamped_in_the_future_does_not_stop_the_schedule() -> None:

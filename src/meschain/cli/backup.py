@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,6 @@ import click
 from meschain.app.keeping.backups import (
     Made,
     Proof,
-    backups_in,
     forget,
     make_backup,
     prove,
@@ -24,6 +25,7 @@ from meschain.cli.failure import Failure, explain
 from meschain.cli.help import Command, File, reports, session_of
 from meschain.cli.session import actor
 from meschain.store.backup import (
+    KEY_BYTES_MIN,
     Loaded,
     check_unused,
     drop_before,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
     from meschain.cli.session import Session
     from meschain.settings import Settings
+
+log = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
 
@@ -73,8 +77,8 @@ def backup(
         gone: list[Path] = []
         proof: Proof | None = None
         if scheduled and settings.backup:
-            gone = forget(folder, settings.backup)
-            proof = _prove_when_due(session, reached.url, folder, key, now)
+            proof = _prove_when_due(session, reached.url, made.path, key, now)
+            gone = forget(folder, settings.backup, now)
     _tell_made(session, made, gone, is_sealed=key is not None, has_key=with_key)
     if proof is not None and proof.problem:
         raise Failure("backup_unproven", file=proof.file, words=proof.problem)
@@ -107,25 +111,24 @@ def _tell_made(
 
 
 def _prove_when_due(
-    session: Session, url: str, folder: Path, key: bytes | None, now: datetime
+    session: Session, url: str, newest: Path, key: bytes | None, now: datetime
 ) -> Proof | None:
     """The self-test of the newest backup, as often as the plan says; its result is kept."""
     settings = session.settings
     assert settings.backup is not None
-    last = read_proof(folder)
+    last = read_proof(newest.parent)
     days = settings.backup.test_every_days
     if last is not None and not last.problem and 0 <= (now - last.at).days < days:
         return None
-    newest = backups_in(folder)[0].path
     try:
         with session.out.progress("cli.restore.testing") as tick:
             proof = prove(url, newest, now=now, key=key, tick=tick)
     except Exception as defect:
         # Whatever it was: the folder says so from now on, and `doctor` reads it there.
+        log.warning("backup failed its trial", exc_info=defect)
         words = explain(defect, session.catalog) or f"{type(defect).__name__}: {defect}"
-        write_proof(folder, Proof(now, newest.name, 0, words))
-        raise
-    write_proof(folder, proof)
+        proof = Proof(now, newest.name, 0, words, good=last.good if last else "")
+    write_proof(newest.parent, proof)
     return proof
 
 
@@ -155,6 +158,7 @@ def restore(
             session.out.progress("cli.restore.testing") as tick,
         ):
             proof = prove(reached.url, file, now=now, key=key, tick=tick)
+        _remember(session.settings, file, proof)
         if not session.out.document({"file": str(file), "rows": proof.rows, "is_equal": True}):
             session.out.say("cli.restore.proven", file=str(file), count=proof.rows)
         return
@@ -195,6 +199,15 @@ def restore(
         session.out.say(f"cli.restore.{'armed' if keep_armed else 'disarmed'}", count=armed)
 
 
+def _remember(settings: Settings, file: Path, proof: Proof) -> None:
+    """A trial by hand counts like one of the schedule, unless a newer backup was tried before."""
+    last = read_proof(settings.backup_folder)
+    is_there = file.resolve().parent == settings.backup_folder.resolve()
+    if is_there and (last is None or proof.file >= last.file):
+        with suppress(OSError):  # a folder that can only be read
+            write_proof(settings.backup_folder, proof)
+
+
 def _master_keys(settings: Settings, loaded: Loaded) -> bytes | None:
     """What the master key file must hold from now on; None: as it is.
 
@@ -215,4 +228,9 @@ def _master_keys(settings: Settings, loaded: Loaded) -> bytes | None:
 
 
 def _key(path: Path | None) -> bytes | None:
-    return None if path is None else read_key(path)
+    if path is None:
+        return None
+    key = read_key(path)
+    if len(key) < KEY_BYTES_MIN:
+        raise Failure("backup_key_short", file=str(path), count=KEY_BYTES_MIN)
+    return key

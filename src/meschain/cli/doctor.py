@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -10,7 +11,7 @@ import psycopg
 
 from meschain.app.keeping.doctor import Doctor, Finding, Place
 from meschain.channel.clock import SystemClock
-from meschain.cli.database import HubAddress, reached_by_command
+from meschain.cli.database import HubAddress, is_locked, reached_by_command
 from meschain.cli.failure import Failure, explain
 from meschain.cli.help import Command, reports, session_of
 from meschain.store.embedded import EmbeddedPostgresError
@@ -73,10 +74,10 @@ def _findings(session: Session) -> list[Finding]:
 
 
 def _place(settings: Settings) -> Place:
-    try:
-        pid = msgspec.json.decode(settings.address_file.read_bytes(), type=HubAddress).pid
-    except (OSError, msgspec.MsgspecError):
-        pid = None
+    pid, is_held = None, False
+    with suppress(OSError, msgspec.MsgspecError), settings.address_file.open("rb") as file:
+        pid = msgspec.json.decode(file.read(), type=HubAddress).pid
+        is_held = is_locked(file)
     return Place(
         home=settings.home,
         database_folder=None if settings.database_url else home_of(settings.postgres_dir),
@@ -84,6 +85,7 @@ def _place(settings: Settings) -> Place:
         backup_folder=settings.backup_folder,
         plan=settings.backup,
         hub_pid=pid,
+        hub_lives=is_held,
     )
 
 

@@ -104,6 +104,7 @@ _EXPECTED: Final[tuple[tuple[type[BaseException], str, _Params], ...]] = (
     (UnknownMarketplace, "marketplace_unknown", _marketplace),
     (LocationUnknown, "location_unknown", _code),
     (psycopg.errors.InsufficientPrivilege, "database_privilege", _words),
+    (psycopg.errors.DiskFull, "database_full", _words),
     (psycopg.OperationalError, "database_away", _words),
     (psycopg.InterfaceError, "database_away", _words),
     (PoolTimeout, "database_away", _words),

@@ -15,14 +15,15 @@ from meschain.app.keeping.master_key import (
     give_up,
     read_key_state,
     rotate,
+    usable,
 )
-from meschain.channel.clock import SystemClock
+from meschain.channel.clock import SystemClock, microseconds
 from meschain.cli.database import reached_by_command
 from meschain.cli.failure import Failure
 from meschain.cli.help import Group, reports, session_of
 from meschain.cli.session import actor, read_merchants
 from meschain.store.unit_of_work import Database
-from meschain.store.vault import MasterKeyInvalid, Vault
+from meschain.store.vault import Vault
 
 if TYPE_CHECKING:
     from meschain.cli.session import Session
@@ -102,20 +103,27 @@ def lost(ctx: click.Context, *, is_sure: bool) -> None:
     path = session.settings.master_key
 
     async def work(database: Database, merchants: list[int]) -> int:
-        try:
-            vault = Vault(path.read_bytes())
-        except (FileNotFoundError, MasterKeyInvalid):
-            pass
-        else:
-            if not (await read_key_state(database, vault, merchants)).locked:
-                raise Failure("key_not_lost", file=str(path))
+        vault = usable(path)
+        if vault and not (await read_key_state(database, vault, merchants)).locked:
+            raise Failure("key_not_lost", file=str(path))
         if not is_sure:
             raise Failure("key_give_up", file=str(path))
+        if await _is_served(database, merchants):
+            raise Failure("key_hub_runs")
         return await give_up(database, SystemClock(), path, merchants, actor=actor())
 
     count = _run(session, work)
     if not session.out.document({"file": str(path), "accounts_to_reconnect": count}):
         session.out.say("cli.key.given_up", count=count, file=str(path))
+
+
+async def _is_served(database: Database, merchants: list[int]) -> bool:
+    now_us = microseconds(SystemClock().now())
+    for merchant_id in merchants:
+        async with database.merchant(merchant_id) as unit:
+            if await unit.rows("account.served", {"merchant": merchant_id, "now_us": now_us}):
+                return True
+    return False
 
 
 def _run(session: Session, work: Work[T]) -> T:

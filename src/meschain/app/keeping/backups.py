@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -20,6 +20,10 @@ _NAME: Final = re.compile(r"meschain-(\d{8}T\d{6}Z)\.backup")
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 _PARTIAL: Final = ".partial-"
 _PROOF: Final = "self-test.json"
+_LEFT_AFTER: Final = timedelta(days=1)
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Span = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class BackupPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,13 +32,13 @@ class BackupPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``keep_*``: the newest backup of each of so many days, weeks and months that have one.
     """
 
-    every_hours: int = 24
+    every_hours: Span = 24
     folder: str | None = None  # None: "backups" in the data folder
     key_file: str | None = None
-    keep_daily: int = 7
-    keep_weekly: int = 5
-    keep_monthly: int = 12
-    test_every_days: int = 30
+    keep_daily: Count = 7
+    keep_weekly: Count = 5
+    keep_monthly: Count = 12
+    test_every_days: Span = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +52,15 @@ class Kept:
 class Proof(msgspec.Struct, frozen=True):
     """The last self-test: which backup was restored into a scratch database, and what came of it.
 
-    ``problem`` is empty when every table held what had been saved.
+    ``problem`` is empty when every table held what had been saved. ``good``: the newest file that
+    ever stood the test.
     """
 
     at: datetime
     file: str
     rows: int
     problem: str = ""
+    good: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ def make_backup(
 ) -> Made:
     """Save the database into ``folder``, whole or not at all.
 
-    Raises OSError (a full disk), BackupLocked, BackupIncomplete.
+    Raises OSError (a full disk; its ``filename`` is set), BackupLocked, BackupIncomplete.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"meschain-{now.astimezone(UTC).strftime(_STAMP)}.backup"
@@ -94,6 +100,9 @@ def make_backup(
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as wrong:
+        wrong.filename = wrong.filename or str(folder)  # a full disk does not say which
+        raise
     finally:
         partial.unlink(missing_ok=True)
     place = os.open(folder, os.O_RDONLY)
@@ -105,13 +114,15 @@ def make_backup(
 
 
 def backups_in(folder: Path) -> list[Kept]:
-    """What lies there, the newest first."""
+    """What lies there, the newest first. Raises OSError when it cannot be looked into."""
     found: list[Kept] = []
     with suppress(FileNotFoundError):
         for path in folder.iterdir():
             match = _NAME.fullmatch(path.name)
-            if match:
-                found.append(Kept(path, datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)))
+            with suppress(ValueError):  # digits that are no date: somebody else's file
+                if match:
+                    at = datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)
+                    found.append(Kept(path, at))
     return sorted(found, key=lambda each: each.at, reverse=True)
 
 
@@ -120,10 +131,15 @@ def is_due(kept: Iterable[Kept], now: datetime, every: timedelta) -> bool:
     return not any(now - every < each.at <= now for each in kept)
 
 
-def superseded(kept: Sequence[Kept], plan: BackupPlan) -> list[Kept]:
-    """Those that no day, week or month of the plan holds on to; never the newest."""
+def superseded(kept: Sequence[Kept], plan: BackupPlan, *, good: str = "") -> list[Kept]:
+    """Those that no day, week or month of the plan holds on to; never the newest.
+
+    ``good``: the file that stood the last test. Until a newer one does, it may be the only one that
+    can be restored, and stays.
+    """
     newest_first = sorted(kept, key=lambda each: each.at, reverse=True)
     held: set[Path] = {each.path for each in newest_first[:1]}
+    held.update(each.path for each in kept if each.path.name == good)
     for pattern, count in (
         ("%Y-%m-%d", plan.keep_daily),
         ("%G-%V", plan.keep_weekly),
@@ -136,10 +152,15 @@ def superseded(kept: Sequence[Kept], plan: BackupPlan) -> list[Kept]:
     return [each for each in newest_first if each.path not in held]
 
 
-def forget(folder: Path, plan: BackupPlan) -> list[Path]:
+def forget(folder: Path, plan: BackupPlan, now: datetime) -> list[Path]:
     """Delete what is superseded, and what killed runs left; returns the backups deleted."""
-    gone = [each.path for each in superseded(backups_in(folder), plan)]
-    for path in (*gone, *folder.glob(_PARTIAL + "*")):
+    proof = read_proof(folder)
+    kept = superseded(backups_in(folder), plan, good=proof.good if proof else "")
+    gone = [each.path for each in kept]
+    # One that is being written to belongs to a backup that somebody else makes just now.
+    old = (now - _LEFT_AFTER).timestamp()
+    left = [each for each in folder.glob(_PARTIAL + "*") if each.stat().st_mtime < old]
+    for path in (*gone, *left):
         path.unlink(missing_ok=True)
     return gone
 
@@ -151,7 +172,7 @@ def prove(conninfo: str, path: Path, *, now: datetime, key: bytes | None, tick: 
     """
     with scratch(conninfo, path, key, tick) as loaded:
         loaded.bring_to_today()
-        return Proof(now, path.name, loaded.rows)
+        return Proof(now, path.name, loaded.rows, good=path.name)
 
 
 def read_proof(folder: Path) -> Proof | None:

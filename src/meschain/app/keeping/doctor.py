@@ -60,7 +60,8 @@ class Place:
     master_key: Path
     backup_folder: Path
     plan: BackupPlan | None
-    hub_pid: int | None  # of the hub that says it runs here
+    hub_pid: int | None  # of the hub that says it runs here,
+    hub_lives: bool = False  # and whether it does
 
 
 class _Server(msgspec.Struct, frozen=True):
@@ -150,16 +151,22 @@ class Doctor:
         pid = self.place.hub_pid
         if pid is None:
             return
-        if _is_alive(pid):
+        if self.place.hub_lives:
             self.add("hub", "good", pid=pid)
         else:
             self.add("hub_gone", "notice", pid=pid)
 
     def _backups(self) -> None:
         folder, plan = self.place.backup_folder, self.place.plan
-        newest = next(iter(backups_in(folder)), None)
         if plan is None:
             self.add("backup_unplanned", "notice")
+        try:
+            kept = backups_in(folder)
+        except OSError as wrong:
+            self.add("backup_unreadable", "wrong", str(folder), words=wrong.strerror or str(wrong))
+            return
+        # One from the future was made while a clock was wrong: it says nothing of today.
+        newest = next((each for each in kept if each.at <= self.now), None)
         if newest is None:
             if plan is not None:
                 self.add("backup_none", "wrong", str(folder))
@@ -171,6 +178,9 @@ class Doctor:
         self.add("backup_old" if is_late else "backup", level, str(newest.path), hours=hours)
         if folder.stat().st_dev == self.place.home.stat().st_dev:
             self.add("backup_same_disk", "notice", str(folder))
+        free, needed = shutil.disk_usage(folder).free, 2 * newest.path.stat().st_size
+        if plan is not None and (free < needed or not os.access(folder, os.W_OK)):
+            self.add("backup_disk_low", "wrong", str(folder), free=free // MIB)
         proof = read_proof(folder)
         if proof is not None and proof.problem:
             self.add("backup_unproven", "wrong", proof.file, words=proof.problem)
@@ -317,13 +327,3 @@ def _of_account(each: _Account, now_us: int) -> Iterator[Said]:
     for kind, count in (("refused", each.refused), ("throttled", each.throttled)):
         if count:
             yield kind, "notice", {"count": count}
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

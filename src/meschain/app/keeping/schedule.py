@@ -29,7 +29,7 @@ async def keep_backups(
     every = timedelta(hours=plan.every_hours)
     while True:
         pause_s = look_s
-        if is_due(backups_in(folder), clock.now(), every):
+        if _is_due(folder, clock, every):
             status, words = await run_beside(command)
             if status == 0:
                 log.info("backup was made", extra={"folder": str(folder)})
@@ -37,3 +37,10 @@ async def keep_backups(
                 pause_s = max(look_s, AFTER_FAILURE_S)
                 log.error("backup failed", extra={"status": status, "words": words})
         await clock.sleep(pause_s)
+
+
+def _is_due(folder: Path, clock: Clock, every: timedelta) -> bool:
+    try:
+        return is_due(backups_in(folder), clock.now(), every)
+    except OSError:
+        return True  # the folder cannot be looked into: the command says why

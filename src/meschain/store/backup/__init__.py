@@ -2,6 +2,7 @@
 
 from meschain.store.backup.dump import BackupIncomplete, Saved, save
 from meschain.store.backup.envelope import (
+    KEY_BYTES_MIN,
     BackupDamaged,
     BackupLocked,
     BackupUnknown,
@@ -21,6 +22,7 @@ from meschain.store.backup.load import (
 )
 
 __all__ = [
+    "KEY_BYTES_MIN",
     "BackupDamaged",
     "BackupDiffers",
     "BackupIncomplete",

@@ -129,6 +129,11 @@ UPDATE account SET state = 'reconnect'
  WHERE merchant_id = %(merchant)s AND state <> 'closed'
 RETURNING account_id
 
+-- name: served
+-- The merchant's accounts that a hub or worker serves at this moment.
+SELECT account_id FROM ownership
+ WHERE merchant_id = %(merchant)s AND owner IS NOT NULL AND lease_until_us > %(now_us)s
+
 -- name: numbers_of
 -- The accounts of that name, of any merchant. By the owner.
 SELECT account_id FROM account WHERE name = %(name)s ORDER BY account_id
