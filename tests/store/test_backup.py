@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -29,7 +30,13 @@ from meschain.store.backup import (
 from meschain.store.backup.content import Table, read_rows, spell_plainly, tables
 from meschain.store.embedded import EmbeddedPostgres
 from meschain.store.embedded.binaries import all_binaries
-from meschain.store.migrate import DatabaseNewerThanProgram, MigrationChanged, migrate, migrations
+from meschain.store.migrate import (
+    BackupNewerThanProgram,
+    DatabaseNewerThanProgram,
+    MigrationChanged,
+    migrate,
+    migrations,
+)
 from meschain.testing.database import TEST_SETTINGS, DatabaseServer, url_of
 from meschain.testing.shop import Shop
 from tests.store.test_isolation import fill
@@ -189,7 +196,7 @@ def test_a_backup_of_a_newer_program_is_refused_before_anything_is_changed(
 ) -> None:
     filled.execute("INSERT INTO schema_migration VALUES (9999, 'later', 'pre', 'x')")
     path = made(database_url, tmp_path)
-    with pytest.raises(DatabaseNewerThanProgram, match="9999"):
+    with pytest.raises(BackupNewerThanProgram, match="9999"):
         prove(database_url, path, now=NOW, key=None, tick=no_tick)
     # The same of the database itself: an older program does not touch it.
     with pytest.raises(DatabaseNewerThanProgram, match="9999"):
@@ -298,6 +305,25 @@ def test_what_a_killed_restore_left_behind_is_removed_by_the_next(
     filled.execute(f'CREATE DATABASE "{left}"')
     prove(database_url, path, now=NOW, key=None, tick=no_tick)
     assert not any(f"{name}_scratch_" in each for each in databases(database_url))
+
+
+def test_what_went_wrong_is_told_although_cleaning_up_fails_too(
+    filled: Connection, database_url: str, tmp_path: Path
+) -> None:
+    """As on a full disk, where neither loading nor dropping goes on."""
+    path = made(database_url, tmp_path)
+
+    def full(_done: int, _total: int) -> None:
+        for name in scratches_of(database_url):
+            filled.execute(f'ALTER DATABASE "{name}" IS_TEMPLATE true'.encode())
+        raise OSError(errno.ENOSPC, "no room")
+
+    with pytest.raises(OSError, match="no room"):
+        prove(database_url, path, now=NOW, key=None, tick=full)
+    (left,) = scratches_of(database_url)
+    filled.execute(f'ALTER DATABASE "{left}" IS_TEMPLATE false'.encode())
+    assert prove(database_url, path, now=NOW, key=None, tick=no_tick).rows
+    assert not scratches_of(database_url)
 
 
 def test_databases_of_others_that_are_named_alike_are_left_alone(

@@ -96,6 +96,7 @@ PLANTED: dict[str, str | tuple[str, ...]] = {
     "account_paused": "UPDATE account SET state = 'paused'",
     "account_unserved": "UPDATE ownership SET lease_until_us = 1",
     "orders_old": "UPDATE order_cursor SET fresh_us = fresh_us - 1000000000",
+    "orders_unread": "UPDATE order_cursor SET fresh_us = 0",
     "lane_paused": "UPDATE lane SET is_paused = true",
     "lane_silent": "UPDATE lane SET last_run_us = last_run_us - 300000000",
     "lane_failing": "UPDATE lane SET last_error = 'x', last_error_us = last_success_us + 1",
@@ -123,7 +124,9 @@ def test_what_is_wrong_in_the_database_is_found(kind: str, well: Shop, place: Pl
     statement = PLANTED[kind]
     assert isinstance(statement, str)
     well.connection.execute(statement)
-    assert kind in kinds(look(place, well.connection))
+    found = kinds(look(place, well.connection))
+    assert kind in found
+    assert not {"orders_old", "orders_unread"} <= found, "each says it otherwise"
 
 
 def spoil_key(place: Place) -> None:

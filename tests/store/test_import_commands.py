@@ -6,10 +6,12 @@ import io
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from meschain.cli import output
 from meschain.cli.output import Output
 from meschain.messages import Catalog
 from tests.store.commands import document, invoke
@@ -90,3 +92,20 @@ def test_work_that_says_nothing_is_seen_to_go_on() -> None:
     assert re.fullmatch(
         r"Writing to the catalog, rows: 1,000/3,000 \(\d{3}/s, \d s left\)", line
     ), line
+
+
+def test_the_pace_of_a_second_pass_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restore reads all rows once more to compare them."""
+    now_s = [0.0]
+    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    out = Output(Catalog.load("en"))
+    errors = io.StringIO()
+    out.errors = Console(file=errors, width=200)
+    with out.progress("cli.restore.working") as tick:
+        now_s[0] = 100.0
+        tick(1_000, 1_000)
+        tick(0, 1_000)
+        now_s[0] = 102.0
+        tick(500, 1_000)
+        time.sleep(1.8)
+    assert errors.getvalue().splitlines() == ["Restoring rows 500/1,000 (250/s, 2 s left)"]

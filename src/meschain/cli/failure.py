@@ -25,7 +25,11 @@ from meschain.store.backup import (
     DatabaseInUse,
 )
 from meschain.store.embedded import EmbeddedPostgresError
-from meschain.store.migrate import DatabaseNewerThanProgram, MigrationChanged
+from meschain.store.migrate import (
+    BackupNewerThanProgram,
+    DatabaseNewerThanProgram,
+    MigrationChanged,
+)
 from meschain.store.vault import MasterKeyInvalid, MasterKeyMissing, VaultLocked
 
 if TYPE_CHECKING:
@@ -93,6 +97,11 @@ def _code(defect: BaseException) -> dict[str, Param]:
     return {"code": str(defect.args[0] if defect.args else "")}
 
 
+def _versions(defect: BaseException) -> dict[str, Param]:
+    assert isinstance(defect, DatabaseNewerThanProgram)
+    return {"found": str(defect.found), "known": str(defect.known)}
+
+
 def _file(defect: BaseException) -> dict[str, Param]:
     assert isinstance(defect, OSError)
     return {"file": str(defect.filename or "–"), "words": defect.strerror or str(defect)}
@@ -117,7 +126,8 @@ _EXPECTED: Final[tuple[tuple[type[BaseException], str, _Params], ...]] = (
     (BackupDiffers, "backup_differs", _words),
     (BackupIncomplete, "backup_incomplete", _words),
     (DatabaseInUse, "database_in_use", _nothing),
-    (DatabaseNewerThanProgram, "database_newer", _words),
+    (BackupNewerThanProgram, "backup_newer", _versions),
+    (DatabaseNewerThanProgram, "database_newer", _versions),
     (MigrationChanged, "migration_changed", lambda defect: {"name": str(defect)}),
     (LiveHostRefused, "live_refused", _words),
     (TransportLost, "transport_lost", _words),

@@ -136,7 +136,7 @@ class Output:
             with plain.beating():
                 yield plain
             return
-        began_s = time.monotonic()
+        began_s, last = time.monotonic(), 0
         bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -150,6 +150,10 @@ class Output:
             task = bar.add_task(words, total=None, pace="")
 
             def tick(done: int, total: int, /) -> None:
+                nonlocal began_s, last
+                if done < last:
+                    began_s = time.monotonic()  # a second pass has a pace of its own
+                last = done
                 pace = self.pace(done, total, time.monotonic() - began_s)
                 bar.update(task, completed=done, total=total or None, pace=pace)
 
@@ -214,6 +218,8 @@ class _PlainTick:
         self._is_over = threading.Event()
 
     def __call__(self, done: int, total: int, /) -> None:
+        if done < self._done:
+            self._began_s = time.monotonic()  # a second pass has a pace of its own
         self._done, self._total = done, total
 
     @contextmanager

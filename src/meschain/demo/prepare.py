@@ -198,7 +198,7 @@ class FirstDay:
             if checked and not problems and await self._is_at_rest(hub):
                 self.screen.say("demo.listed", count=checked)
                 return
-            self.screen.doing("demo.listing", done=checked - len(problems), count=checked)
+            self.screen.doing("demo.listing", done=max(0, checked - len(problems)), count=checked)
             await asyncio.sleep(0.3)
         raise CannotPrepare(f"{len(problems)}: {problems[:3]}")
 

@@ -32,6 +32,16 @@ CREATE TABLE IF NOT EXISTS schema_function (
 class DatabaseNewerThanProgram(RuntimeError):
     """The database was migrated by a newer program; this one must not touch it."""
 
+    def __init__(self, found: int, known: int) -> None:
+        """``found``: its last migration; ``known``: the last of this program."""
+        super().__init__(f"it is at migration {found}, this program knows {known}")
+        self.found = found
+        self.known = known
+
+
+class BackupNewerThanProgram(DatabaseNewerThanProgram):
+    """The same of a backup."""
+
 
 class MigrationChanged(RuntimeError):
     """An applied migration's text differs from what this program carries."""
@@ -76,14 +86,14 @@ def migrate(conninfo: str, *, only: Mapping[int, str] | None = None) -> list[str
     """Apply what is missing and return the names of what was applied; safe to run at any time.
 
     Each migration is its own transaction. ``only``: these (number → fingerprint) and no functions,
-    to make the schema of an earlier day. Raises DatabaseNewerThanProgram, MigrationChanged.
+    to make the schema of an earlier day. Raises DatabaseNewerThanProgram, BackupNewerThanProgram,
+    MigrationChanged.
     """
     applied: list[str] = []
     known = migrations()
     if only is not None:
         if max(only) > known[-1].version:
-            message = f"backup is at migration {max(only)}, this program knows {known[-1].version}"
-            raise DatabaseNewerThanProgram(message)
+            raise BackupNewerThanProgram(max(only), known[-1].version)
         known = [migration for migration in known if migration.version in only]
         changed = [each.name for each in known if only[each.version] != each.checksum]
         if changed or len(known) != len(only):
@@ -98,8 +108,7 @@ def migrate(conninfo: str, *, only: Mapping[int, str] | None = None) -> list[str
         )
         newest = known[-1].version
         if done and max(done) > newest:
-            message = f"database is at migration {max(done)}, this program knows {newest}"
-            raise DatabaseNewerThanProgram(message)
+            raise DatabaseNewerThanProgram(max(done), newest)
         for migration in known:
             if migration.version in done:
                 if done[migration.version] != migration.checksum:

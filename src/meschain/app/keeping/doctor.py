@@ -315,8 +315,11 @@ def _of_account(each: _Account, now_us: int) -> Iterator[Said]:
         yield "account_paused", "notice", {}
     if is_armed and not each.is_served:
         yield "account_unserved", "wrong", {}
+    fresh_us = each.fresh_us or None if each.is_served else None
+    if each.is_served and fresh_us is None:
+        yield "orders_unread", "notice", {}
     waiting: tuple[tuple[str, Level, int | None, int], ...] = (
-        ("orders_old", "wrong", each.fresh_us if each.is_served else None, ORDERS_WRONG_S),
+        ("orders_old", "wrong", fresh_us, ORDERS_WRONG_S),
         ("backlog_old", "notice", each.oldest_us if is_armed else None, BACKLOG_NOTICE_S),
         ("webhook_waiting", "notice", each.waiting_us, WAITING_NOTICE_S),
         ("wish_waiting", "notice", each.wish_us, WISH_NOTICE_S),

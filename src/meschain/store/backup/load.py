@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -67,7 +67,7 @@ class Loaded:
     def from_file(cls, conninfo: str, path: Path, key: bytes | None, tick: Tick) -> Self:
         """Load and compare. The schema is the backup's, made by our own migrations.
 
-        Raises BackupUnknown, BackupLocked, BackupDamaged, BackupDiffers, DatabaseNewerThanProgram,
+        Raises BackupUnknown, BackupLocked, BackupDamaged, BackupDiffers, BackupNewerThanProgram,
         MigrationChanged.
         """
         with path.open("rb") as file:
@@ -247,13 +247,16 @@ def scratch(
                 sql.Identifier(made)
             )
         )
-        loaded: Loaded | None = None
         try:
             loaded = Loaded.from_file(make_conninfo(conninfo, dbname=made), path, key, tick)
             yield loaded
-        finally:
-            if loaded is None or not loaded.is_kept:
+        except BaseException:
+            # What went wrong first is what is told; what cannot be dropped now is left to the next.
+            with suppress(psycopg.Error):
                 _drop(connection, made)
+            raise
+        if not loaded.is_kept:
+            _drop(connection, made)
 
 
 def swap(loaded: Loaded, conninfo: str, *, stamp: str) -> str:
