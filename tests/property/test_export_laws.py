@@ -182,6 +182,22 @@ def test_importing_an_export_changes_nothing(
             assert differences(product, merged) == {}
 
 
+@pytest.mark.parametrize("form", list(ExportFormat))
+def test_white_space_inside_texts_comes_back_or_is_said(form: ExportFormat, tmp_path: Path) -> None:
+    variant = VariantDraft(
+        "A", list_price=Money(1, "TRY"), sale_price=Money(1, "TRY"), vat_percent=Decimal(20)
+    )
+    care = {"Yıkama": "30 derece\nelde\tyıkayın"}
+    product = ProductDraft(
+        "A", "Kaya  Tekstil", None, (Content("tr", "Kazak", ""),), (variant,), attributes=care
+    )
+    losses = write(form, [product], tmp_path / "out").losses
+    (back,) = read(form, tmp_path / "out").products
+    is_whole = (back.draft.brand, back.draft.attributes) == (product.brand, care)
+    assert is_whole or losses.fields["spacing"] or losses.fields["product_attributes"]
+    assert back.draft.brand == product.brand or losses.fields["spacing"]
+
+
 NOTHING = Collected((), (), ())
 
 

@@ -51,6 +51,7 @@ from meschain.exchange.out import (
     write_sheet,
 )
 from meschain.exchange.out.sheet import WORKBOOK_ROWS_MAX, WORKBOOK_TEXT_MAX, GrowingSheet
+from meschain.exchange.table.workbook import COLUMNS_MAX
 
 if TYPE_CHECKING:
     from meschain.app.queries.problems import ProblemView
@@ -197,7 +198,12 @@ def _finish(write: Callable[[], int]) -> int:
         encoding = lost.encoding.removesuffix("-sig")
         raise Failure("export_letter", letter=lost.letter, encoding=encoding) from lost
     except WorkbookFull as full:
-        raise Failure("export_full", rows=WORKBOOK_ROWS_MAX, length=WORKBOOK_TEXT_MAX) from full
+        most = {
+            "rows": WORKBOOK_ROWS_MAX,
+            "columns": COLUMNS_MAX,
+            "length": WORKBOOK_TEXT_MAX,
+        }
+        raise Failure("export_full", **most) from full
 
 
 async def _write(

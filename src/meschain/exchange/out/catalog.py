@@ -8,7 +8,7 @@ from typing import Protocol
 
 from meschain.domain.catalog import ProductDraft
 from meschain.exchange.out.google import GoogleLayout
-from meschain.exchange.out.layout import ExportFormat, ExportOptions, Layout, Losses
+from meschain.exchange.out.layout import ExportFormat, ExportOptions, Layout, Losses, countable
 from meschain.exchange.out.opencart import DumpWriter
 from meschain.exchange.out.own import OwnLayout
 from meschain.exchange.out.sheet import Container, GrowingSheet, write_sheet
@@ -29,13 +29,16 @@ class CatalogWriter(Protocol):
 class TableWriter:
     """A catalog as a table."""
 
-    def __init__(self, layout: Layout, losses: Losses) -> None:
+    def __init__(self, layout: Layout, losses: Losses, *, below_zero: int | None = 0) -> None:
+        """``below_zero``: what stands for units sold beyond stock; a shop is to sell none."""
         self.losses = losses
+        self._below_zero = below_zero
         self._layout = layout
         self._sheet = GrowingSheet()
 
     def add(self, product: ProductDraft) -> None:
-        for row in self._layout.rows(product):
+        counted = countable(product, self.losses, instead=self._below_zero)
+        for row in self._layout.rows(counted):
             self._sheet.put(row)
 
     def finish(self, path: Path) -> int:
@@ -48,10 +51,11 @@ def catalog_writer(form: ExportFormat, options: ExportOptions) -> CatalogWriter:
     losses = Losses()
     match form:
         case ExportFormat.CSV:
-            return TableWriter(OwnLayout(options, losses), losses)
+            return TableWriter(OwnLayout(options, losses), losses, below_zero=None)
         case ExportFormat.XLSX:
             style = replace(options.style, container=Container.XLSX)
-            return TableWriter(OwnLayout(replace(options, style=style), losses), losses)
+            layout = OwnLayout(replace(options, style=style), losses)
+            return TableWriter(layout, losses, below_zero=None)
         case ExportFormat.WOOCOMMERCE:
             return TableWriter(WooCommerceLayout(options, losses), losses)
         case ExportFormat.SHOPIFY:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, Protocol
@@ -50,6 +50,7 @@ class LeftOutReason(StrEnum):
     OPTIONS = "export.left_out.options"
     SAME_OPTIONS = "export.left_out.same_options"
     NO_VAT = "export.left_out.no_vat"
+    PARTS = "export.left_out.parts"
     SKU = "export.left_out.sku"
     TITLE_HTML = "export.left_out.title_html"
 
@@ -91,6 +92,19 @@ class Layout(Protocol):
     def rows(self, product: ProductDraft) -> Iterator[Row]: ...
     def ordered(self, columns: list[str]) -> list[str]:
         """The header: the columns that something fills, in the format's order."""
+
+
+def countable(product: ProductDraft, losses: Losses, *, instead: int | None) -> ProductDraft:
+    """With ``instead`` for counts below 0, which overselling leaves and no catalog can state."""
+    below = sum((each.quantity or 0) < 0 for each in product.variants)
+    if not below:
+        return product
+    losses.fields["below_zero"] += below
+    variants = (
+        replace(each, quantity=instead) if (each.quantity or 0) < 0 else each
+        for each in product.variants
+    )
+    return replace(product, variants=tuple(variants))
 
 
 def title_cell(title: str) -> str:

@@ -23,6 +23,7 @@ from meschain.exchange.out.layout import (
     ExportOptions,
     LeftOutReason,
     Losses,
+    countable,
     prices,
     sellable,
 )
@@ -89,6 +90,7 @@ class DumpWriter:
         self._head()
 
     def add(self, product: ProductDraft) -> None:
+        product = countable(product, self.losses, instead=0)
         title, description, variants = sellable(product, self._options, self.losses)
         kept = [variant for variant in variants if self._fits(variant)]
         if not kept:
@@ -100,6 +102,8 @@ class DumpWriter:
             return
         for variant in kept:
             self._note(variant, product)
+        if any(text != " ".join(text.split()) for text in _texts(product, kept)):
+            self.losses.note(spacing=True)
         if is_single:
             page = self._page(kept[0], product, model=product.model_code)
         else:
@@ -281,6 +285,14 @@ class DumpWriter:
             for table, rows in self._tables.items():
                 target.writelines(_statements(table, rows))
         return self._count
+
+
+def _texts(product: ProductDraft, variants: list[VariantDraft]) -> Iterator[str]:
+    """Names and values that are read back as names are: line ends and tabs become spaces."""
+    yield from (product.brand or "", product.category or "")
+    for named in (product.attributes, *(variant.attributes for variant in variants)):
+        for name, value in named.items():
+            yield from (name, value)
 
 
 def _fault(

@@ -12,6 +12,7 @@ from typing import Final
 from meschain.domain.catalog import ProductDraft, VariantDraft
 from meschain.exchange.out.layout import (
     ExportOptions,
+    LeftOutReason,
     Losses,
     amount,
     currency_of,
@@ -50,7 +51,7 @@ class OwnLayout:
             "model_code": product.model_code,
             "brand": product.brand or "",
             "category": product.category or "",
-            "product_image_urls": _joined(product.image_urls),
+            "product_image_urls": self._joined("product_image_urls", product.image_urls),
         }
         named = {
             **{self._named("title", each.language): title_cell(each.title)
@@ -63,6 +64,9 @@ class OwnLayout:
         if not product.contents:
             self._losses.note(no_title=True)
         for variant in product.variants:
+            if any("|" in sku for sku in variant.bundle):
+                self._losses.leave_out(LeftOutReason.PARTS, variant)
+                continue
             cells = {self._plain[fld]: cell for fld, cell in self._cells(variant).items()}
             yield {
                 **{self._plain[fld]: cell for fld, cell in of_product.items()},
@@ -97,11 +101,13 @@ class OwnLayout:
             "vat_percent": "" if vat is None else exact(vat),
             "desi": "" if variant.desi is None else exact(variant.desi),
             "origin_country": variant.origin_country or "",
-            "image_urls": _joined(variant.image_urls),
-            "bundle": _joined(tuple(bundle)),
+            "image_urls": self._joined("image_urls", variant.image_urls),
+            "bundle": "|".join(bundle),
         }
 
-
-def _joined(parts: tuple[str, ...]) -> str:
-    """Parts in one cell, where none of them holds the mark between them."""
-    return "" if any("|" in part for part in parts) else "|".join(parts)
+    def _joined(self, fld: str, parts: tuple[str, ...]) -> str:
+        """Parts in one cell, where none of them holds the mark between them."""
+        if any("|" in part for part in parts):
+            self._losses.note(**{fld: parts})
+            return ""
+        return "|".join(parts)

@@ -6,7 +6,10 @@ The file appears whole or not at all: it is written beside its place and moved t
 from __future__ import annotations
 
 import csv
+import errno
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +23,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 from meschain.exchange.neutral import neutralized
 from meschain.exchange.table.row import Spool
+from meschain.exchange.table.workbook import COLUMNS_MAX
 
 Row = Mapping[str, str]
 """Column → cell; numbers with a decimal point."""
@@ -50,16 +54,30 @@ class LetterLost(ValueError):
 
 
 class WorkbookFull(ValueError):
-    """More rows, or a longer text, than a workbook may hold; nothing was written."""
+    """More rows or columns, or a longer text, than a workbook may hold; nothing was written."""
 
 
 @contextmanager
 def in_place(path: Path, *, is_private: bool = False) -> Iterator[Path]:
     """A path beside ``path`` to write to; moved there when all went well, else gone.
 
-    ``is_private``: readable by its owner alone.
+    A link stays, and what it leads to is written; a device or a pipe is written into.
+    ``is_private``: readable by its owner alone. Raises: OSError.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / "part"
+            with (Path(folder) / "part").open("rb") as made, path.open("wb") as target:
+                shutil.copyfileobj(made, target)
+        return
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as wrong:
+        # It is the folder's fault, not that of a file whose name nobody gave.
+        raise OSError(wrong.errno, wrong.strerror, str(path.parent)) from wrong
     os.close(handle)
     part = Path(name)
     try:
@@ -185,16 +203,20 @@ _PARTS: Final = {
         f' Type="{_OFFICE}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>'
     ),
 }
-# Beyond these a spreadsheet calls the file damaged, and mends it by leaving out.
+# Beyond these a spreadsheet calls the file damaged, and mends it by leaving out; columns beyond
+# ``COLUMNS_MAX`` we would not read again. Letters are those of UTF-16, where an emoji is two.
 # Source: Microsoft, "Excel specifications and limits".
 WORKBOOK_ROWS_MAX: Final = 1_048_576
 WORKBOOK_TEXT_MAX: Final = 32_767
 _FIRST_PRINTABLE: Final = " "
 _NO_XML: Final = "\ufffe\uffff"
+_READS_AS_ESCAPE: Final = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
 
 
 def _write_workbook(path: Path, columns: Sequence[str], rows: Iterable[list[Cell]]) -> int:
     written = 0
+    if len(columns) > COLUMNS_MAX:
+        raise WorkbookFull
     with ZipFile(path, "w", ZIP_DEFLATED) as archive:
         for name, text in _PARTS.items():
             archive.writestr(name, _XML + text)
@@ -202,7 +224,7 @@ def _write_workbook(path: Path, columns: Sequence[str], rows: Iterable[list[Cell
             sheet.write(f'{_XML}<worksheet xmlns="{_MAIN}"><sheetData>'.encode())
             sheet.write(_row(1, [(column, False) for column in columns]))
             for number, row in zip(count(2), rows, strict=False):
-                if number > WORKBOOK_ROWS_MAX or any(len(t) > WORKBOOK_TEXT_MAX for t, _ in row):
+                if number > WORKBOOK_ROWS_MAX:
                     raise WorkbookFull
                 sheet.write(_row(number, row))
                 written += 1
@@ -211,6 +233,7 @@ def _write_workbook(path: Path, columns: Sequence[str], rows: Iterable[list[Cell
 
 
 def _row(number: int, cells: Iterable[Cell]) -> bytes:
+    """Raises: WorkbookFull."""
     parts = [
         ""
         if not text
@@ -234,9 +257,14 @@ def letters(place: int) -> str:
 
 
 def _text(text: str) -> str:
-    """XML holds no control characters but tab and line feed, and would turn CR into one."""
+    """XML holds no control characters but tab and line feed, and would turn CR into one.
+
+    Raises: WorkbookFull.
+    """
+    if len(text) * 2 > WORKBOOK_TEXT_MAX and len(text.encode("utf-16-le")) // 2 > WORKBOOK_TEXT_MAX:
+        raise WorkbookFull
     if "_x" in text:
-        text = text.replace("_x", "_x005F_x")
+        text = _READS_AS_ESCAPE.sub("_x005F_", text)
     if not text.isprintable():
         text = "".join(
             f"_x{ord(each):04X}_"
