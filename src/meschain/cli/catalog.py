@@ -93,7 +93,7 @@ class _VatAnswer(click.ParamType[tuple[int, Decimal]]):
 @click.option("--vat", type=_VatAnswer(), multiple=True)
 @click.option("--location")
 @click.option("--currency")
-@click.option("--content-language", default="tr")
+@click.option("--content-language")
 @click.option("--format", "source_kind", type=OneOf(*_KINDS))
 @click.option("--columns", "columns_file", type=File())
 @click.option("--sheet")
@@ -114,7 +114,7 @@ async def products(
     vat: tuple[tuple[int, Decimal], ...],
     location: str | None,
     currency: str | None,
-    content_language: str,
+    content_language: str | None,
     source_kind: str | None,
     columns_file: Path | None,
     sheet: str | None,
@@ -124,10 +124,14 @@ async def products(
     shop_url: str | None,
     include_disabled: bool,
 ) -> None:
+    async with desk.hub.database.merchant(desk.merchant_id) as unit:
+        row = await unit.row("view.merchant", {"merchant": desk.merchant_id})
+    assert row is not None
     options = ReadingOptions(
         today=desk.hub.clock.now().date(),
         currency=currency,
-        language=content_language,
+        currency_fallback=str(row[2]),
+        language=content_language or str(row[3]),
         vat_by_tax_class=dict(vat),
         decimal_separator=decimal_separator,
         known_skus=await _known_skus(desk),

@@ -34,11 +34,11 @@ class ReadingOptions:
     """What a file cannot say itself.
 
     ``today`` decides which dated specials are active. ``currency`` None means the shop's own
-    setting, else TRY. ``vat_by_tax_class`` is the operator's answer, in percent, by the shop's tax
-    class id (0 stands for products without a class). ``decimal_separator`` (``","`` or ``"."``)
-    overrules what the file shows. ``known_skus`` are those the catalog already has, so that a
-    bundle may name them. ``shop_url`` turns a dump's image paths into addresses. ``table_prefix``
-    chooses between two shops in one dump.
+    setting, else ``currency_fallback``, that of the merchant. ``vat_by_tax_class`` is the
+    operator's answer, in percent, by the shop's tax class id (0 stands for products without a
+    class). ``decimal_separator`` (``","`` or ``"."``) overrules what the file shows. ``known_skus``
+    are those the catalog already has, so that a bundle may name them. ``shop_url`` turns a dump's
+    image paths into addresses. ``table_prefix`` chooses between two shops in one dump.
 
     ``source_kind``, ``encoding`` (one of ``source.ENCODINGS``) and ``sheet`` overrule what would be
     found; ``column_map`` says what an unknown file's columns mean.
@@ -46,6 +46,7 @@ class ReadingOptions:
 
     today: date
     currency: str | None = None
+    currency_fallback: str = "TRY"
     language: str = "tr"
     vat_percents: frozenset[Decimal] = TURKISH_VAT_PERCENTS
     vat_by_tax_class: Mapping[int, Decimal] = field(default_factory=dict)

@@ -37,7 +37,7 @@ class SupplierDialect:
         found = Header(header)
         self.columns = found.columns
         self._map = column_map
-        self._default_currency = options.currency or "TRY"
+        self._default_currency = options.currency or options.currency_fallback
         names = [*column_map.columns, *column_map.fixed, *column_map.prices]
         ours = list(dict.fromkeys(names))
         self.layout = lay_out(ours, options.language)

@@ -60,7 +60,8 @@ class Shop:
             for row in reversed(tables["setting"])
             if not row.whole("store_id")
         }
-        self.currency = options.currency or self.settings.get("config_currency") or "TRY"
+        own = self.settings.get("config_currency")
+        self.currency = options.currency or own or options.currency_fallback
         self.languages = self._languages()
         self._rank = {key: rank for rank, key in enumerate(self.languages)}
         self._descriptions = tables.grouped("product_description", "product_id")

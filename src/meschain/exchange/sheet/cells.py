@@ -143,7 +143,7 @@ class RowReader:
     def _currency(self, cells: list[str]) -> str:
         given = self._text(cells, "currency")
         if not given:
-            return self.options.currency or "TRY"
+            return self.options.currency or self.options.currency_fallback
         code = CURRENCY_NAMES.get(given, given)
         if not _CURRENCY.fullmatch(code):
             raise Fault(Reason.CURRENCY_UNKNOWN, value=given)
