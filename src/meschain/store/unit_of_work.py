@@ -113,6 +113,14 @@ class Database:
         self.wake(merchant_id, list(unit.touched))
 
     @asynccontextmanager
+    async def frozen(self, merchant_id: int) -> AsyncIterator[UnitOfWork]:
+        """What this merchant has at one moment, to be read; what happens meanwhile is not seen."""
+        async with self._app.connection() as connection, connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            await connection.execute(_SEE_MERCHANT, (str(merchant_id),))
+            yield UnitOfWork(connection, merchant_id)
+
+    @asynccontextmanager
     async def session(self) -> AsyncIterator[UnitOfWork]:
         """A connection of one's own, outside any transaction: for what is held until it ends.
 

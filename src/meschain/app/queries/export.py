@@ -1,23 +1,26 @@
-"""What goes out as files: the catalog, stock, prices and orders, read page by page."""
+"""What goes out as files: the catalog, stock, prices and orders.
+
+Each is read page by page out of one snapshot: an import that runs meanwhile moves nothing past it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from meschain.app.commands.import_products import LocationUnknown
 from meschain.domain.catalog import Content, ProductDraft, VariantDraft
 from meschain.domain.money import Money
-from meschain.exchange.out.layout import exact
+from meschain.exchange.out.layout import amount, exact
 
 if TYPE_CHECKING:
     from psycopg.rows import TupleRow
 
-    from meschain.store.unit_of_work import Database
+    from meschain.store.unit_of_work import Database, UnitOfWork
 
 _PRODUCTS: Final = 500
 _ROWS: Final = 5_000
@@ -93,27 +96,27 @@ async def products(
 ) -> AsyncIterator[ProductDraft]:
     """The catalog as an import would state it, with the units counted at ``location``."""
     params = {"merchant": merchant_id, "location": location, "limit": _PRODUCTS}
-    async for row in _pages(database, "export.products", params):
-        _, model_code, brand, category, attributes, contents, images, variants = row
-        yield ProductDraft(
-            model_code=model_code,
-            brand=brand or None,
-            category=category or None,
-            contents=tuple(_CONTENTS.decode(contents)),
-            variants=tuple(each.draft() for each in _VARIANTS.decode(variants)),
-            attributes=_ATTRIBUTES.decode(attributes),
-            image_urls=tuple(images),
-        )
+    async with database.frozen(merchant_id) as unit:
+        async for row in _pages(unit, "export.products", params):
+            _, model_code, brand, category, attributes, contents, images, variants = row
+            yield ProductDraft(
+                model_code=model_code,
+                brand=brand or None,
+                category=category or None,
+                contents=tuple(_CONTENTS.decode(contents)),
+                variants=tuple(each.draft() for each in _VARIANTS.decode(variants)),
+                attributes=_ATTRIBUTES.decode(attributes),
+                image_urls=tuple(images),
+            )
 
 
 async def _pages(
-    database: Database, name: str, params: Mapping[str, object]
+    unit: UnitOfWork, name: str, params: Mapping[str, object]
 ) -> AsyncIterator[TupleRow]:
-    """All rows of a query by pages, each its own short transaction; the first column is the key."""
+    """All rows of a query, by pages; the first column is the key."""
     after = 0
     while True:
-        async with database.merchant(int(str(params["merchant"]))) as unit:
-            rows = await unit.rows(name, {**params, "after": after})
+        rows = await unit.rows(name, {**params, "after": after})
         for row in rows:
             yield row
         if len(rows) < int(str(params["limit"])):
@@ -132,22 +135,22 @@ async def stock(
 ) -> AsyncIterator[Row]:
     """Units by SKU and place, everywhere or at one."""
     place = (0, 0)
-    while True:
-        params = {
-            "merchant": merchant_id,
-            "location": location,
-            "after": place[0],
-            "after_place": place[1],
-            "limit": _ROWS,
-        }
-        async with database.merchant(merchant_id) as unit:
+    async with database.frozen(merchant_id) as unit:
+        while True:
+            params = {
+                "merchant": merchant_id,
+                "location": location,
+                "after": place[0],
+                "after_place": place[1],
+                "limit": _ROWS,
+            }
             rows = await unit.rows("export.stock", params)
-        for _, _, sku, code, title, *units in rows:
-            cells = (sku, code, title, *map(str, units))
-            yield dict(zip(STOCK_COLUMNS, cells, strict=True))
-        if len(rows) < _ROWS:
-            return
-        place = rows[-1][0], rows[-1][1]
+            for _, _, sku, code, title, *units in rows:
+                cells = (sku, code, title, *map(str, units))
+                yield dict(zip(STOCK_COLUMNS, cells, strict=True))
+            if len(rows) < _ROWS:
+                return
+            place = rows[-1][0], rows[-1][1]
 
 
 PRICE_COLUMNS: Final = (
@@ -159,10 +162,12 @@ PRICE_NUMERIC: Final = frozenset({"list_price", "sale_price", "cost", "vat_perce
 async def prices(database: Database, merchant_id: int) -> AsyncIterator[Row]:
     """List price, sale price and cost by SKU, VAT included."""
     params = {"merchant": merchant_id, "limit": _ROWS}
-    async for _, sku, title, currency, *minors, vat in _pages(database, "export.prices", params):
-        amounts = ("" if each is None else f"{Money(each, currency).amount:f}" for each in minors)
-        cells = (sku, title, currency, *amounts, "" if vat is None else f"{vat.normalize():f}")
-        yield dict(zip(PRICE_COLUMNS, cells, strict=True))
+    async with database.frozen(merchant_id) as unit:
+        async for _, sku, title, currency, *minors, vat in _pages(unit, "export.prices", params):
+            held = (None if minor is None else Money(minor, currency) for minor in minors)
+            percent = "" if vat is None else f"{vat.normalize():f}"
+            cells = (sku, title, currency, *map(amount, held), percent)
+            yield dict(zip(PRICE_COLUMNS, cells, strict=True))
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -177,8 +182,8 @@ class _Line(msgspec.Struct, frozen=True):
     title: str
     units: int
     unit_price: str
-    seller_discount: str
-    marketplace_discount: str
+    unit_seller_discount: str
+    unit_marketplace_discount: str
     payable: str
     vat_percent: str | None
     commission_percent: str | None
@@ -186,12 +191,12 @@ class _Line(msgspec.Struct, frozen=True):
 
 ORDER_COLUMNS: Final = (
     *("order_number", "placed_at", "source", "marketplace", "currency", "city", "country"),
-    *("is_company", "micro_export", *(each for each in _Line.__struct_fields__)),
+    *("buyer_ref", "is_company", "micro_export", *(each for each in _Line.__struct_fields__)),
 )
 ORDER_NUMERIC: Final = frozenset(
     {
-        *("units", "unit_price", "seller_discount", "marketplace_discount", "payable"),
-        *("vat_percent", "commission_percent"),
+        *("units", "unit_price", "unit_seller_discount", "unit_marketplace_discount"),
+        *("payable", "vat_percent", "commission_percent"),
     }
 )
 _LINES: Final = msgspec.json.Decoder(list[_Line])
@@ -204,33 +209,35 @@ async def orders(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> AsyncIterator[Row]:
-    """A row for each line of each package, oldest order first; ``until`` itself is left out.
+    """A row for each line, first the history that was imported, then each package's, oldest first.
 
-    Buyers' personal data stays sealed. Times are UTC; amounts keep the digits they came with.
+    ``until`` itself is left out. Buyers' personal data stays sealed. Times are UTC; amounts keep
+    the digits they came with.
     """
-    at, after = _FIRST, 0
-    while True:
-        params = {
-            "merchant": merchant_id,
-            "after_at": at,
-            "after": after,
-            "since": since,
-            "until": until,
-            "limit": _ORDERS,
-        }
-        async with database.merchant(merchant_id) as unit:
-            rows = await unit.rows("export.orders", params)
-        for _, placed_at, *head, is_company, micro_export, lines in rows:
-            number, *rest = head
-            flags = ("1" if each else "0" for each in (is_company, micro_export))
-            of_order = (number, placed_at.isoformat(), *rest, *flags)
-            for line in _LINES.decode(lines):
-                said = msgspec.structs.asdict(line)
-                of_line = (_text(said[name], is_number=name in ORDER_NUMERIC) for name in said)
-                yield dict(zip(ORDER_COLUMNS, (*of_order, *of_line), strict=True))
-        if len(rows) < _ORDERS:
-            return
-        after, at = rows[-1][0], rows[-1][1]
+    span = {"merchant": merchant_id, "since": since, "until": until, "limit": _ORDERS}
+    async with database.frozen(merchant_id) as unit:
+        async for _, *order in _pages(unit, "export.past_orders", span):
+            for row in _of_order(order):
+                yield row
+        at, after = _FIRST, 0
+        while True:
+            rows = await unit.rows("export.orders", span | {"after_at": at, "after": after})
+            for _, *order in rows:
+                for row in _of_order(order):
+                    yield row
+            if len(rows) < _ORDERS:
+                return
+            after, at = rows[-1][0], rows[-1][1]
+
+
+def _of_order(order: Sequence[Any]) -> Iterator[Row]:
+    placed_at, number, *rest, is_company, micro_export, lines = order
+    flags = ("" if each is None else str(int(each)) for each in (is_company, micro_export))
+    head = (number, placed_at.isoformat(), *rest, *flags)
+    for line in _LINES.decode(lines):
+        said = msgspec.structs.asdict(line)
+        of_line = (_text(said[name], is_number=name in ORDER_NUMERIC) for name in said)
+        yield dict(zip(ORDER_COLUMNS, (*head, *of_line), strict=True))
 
 
 def _text(value: object, *, is_number: bool) -> str:

@@ -33,7 +33,8 @@ HISTORY_COLUMNS: Final = Columns(
     passed_over=frozenset(
         {
             *("marketplace", "is_company", "micro_export", "package", "carrier", "line_id"),
-            *("tracking_number", "invoice_number", "seller_discount", "marketplace_discount"),
+            *("tracking_number", "invoice_number", "unit_seller_discount"),
+            "unit_marketplace_discount",
         }
     ),
 )

@@ -80,15 +80,15 @@ SELECT v.variant_id, v.sku, coalesce(c.title, ''), v.currency, v.list_price_mino
 -- Orders in the order in which they were placed, each with the lines of its packages as JSON text. A
 -- package that was broken up lives on in others. No personal data of buyers.
 SELECT o.order_id, o.placed_at, o.external_id, a.name, a.marketplace, o.currency, o.city,
-       o.country_code, o.is_company, o.micro_export,
+       o.country_code, '', o.is_company, o.micro_export,
        (SELECT coalesce(json_agg(json_build_object(
                    'package', p.external_id, 'state', coalesce(p.state, p.state_raw),
                    'carrier', p.carrier, 'tracking_number', p.tracking_number,
                    'invoice_number', p.invoice_number, 'line_id', pl.line_id,
                    'sku', coalesce(v.sku, nullif(ol.sku, ''), ol.barcode), 'barcode', ol.barcode,
                    'title', ol.title, 'units', pl.units, 'unit_price', pl.unit_gross::text,
-                   'seller_discount', pl.unit_seller_discount::text,
-                   'marketplace_discount', pl.unit_marketplace_discount::text,
+                   'unit_seller_discount', pl.unit_seller_discount::text,
+                   'unit_marketplace_discount', pl.unit_marketplace_discount::text,
                    'payable', pl.payable::text, 'vat_percent', pl.vat_percent::text,
                    'commission_percent', pl.commission_percent::text)
                    ORDER BY p.external_id, pl.line_id), '[]')::text
@@ -107,4 +107,26 @@ SELECT o.order_id, o.placed_at, o.external_id, a.name, a.marketplace, o.currency
    AND (%(since)s::timestamptz IS NULL OR o.placed_at >= %(since)s)
    AND (%(until)s::timestamptz IS NULL OR o.placed_at < %(until)s)
  ORDER BY o.placed_at, o.order_id
+ LIMIT %(limit)s
+
+-- name: past_orders
+-- Orders of the time before the hub in the order in which they came, in the same columns.
+SELECT p.past_order_id, p.placed_at, p.number, p.source, '', p.currency, p.city, p.country,
+       p.buyer_ref, NULL::boolean, NULL::boolean,
+       (SELECT coalesce(json_agg(json_build_object(
+                   'package', '', 'state', l.state, 'carrier', '', 'tracking_number', '',
+                   'invoice_number', '', 'line_id', l.line_number::text, 'sku', l.sku,
+                   'barcode', l.barcode, 'title', l.title, 'units', l.units,
+                   'unit_price', l.unit_price::text, 'unit_seller_discount', '',
+                   'unit_marketplace_discount', '', 'payable', l.payable::text,
+                   'vat_percent', l.vat_percent::text,
+                   'commission_percent', l.commission_percent::text)
+                   ORDER BY l.line_number), '[]')::text
+          FROM past_order_line l
+         WHERE l.merchant_id = p.merchant_id AND l.past_order_id = p.past_order_id)
+  FROM past_order p
+ WHERE p.merchant_id = %(merchant)s AND p.past_order_id > %(after)s
+   AND (%(since)s::timestamptz IS NULL OR p.placed_at >= %(since)s)
+   AND (%(until)s::timestamptz IS NULL OR p.placed_at < %(until)s)
+ ORDER BY p.past_order_id
  LIMIT %(limit)s
