@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,63 @@ def test_rows_that_come_in_behind_are_erased_too(
         if table == "variant" and late:
             late.clear()
             shop.move({"AX": 1}, "adjustment")
+        return await erase_chunk(database, merchant, table)
+
+    monkeypatch.setattr(erasure, "_erase_chunk", overtaken)
+    delete(invoke, "--without-export")
+    assert not late
+    assert not any(rows_of(shop.connection, shop.merchant_id).values())
+
+
+def test_a_process_that_wakes_up_too_late_writes_nothing_of_the_merchant(
+    two: tuple[Shop, Shop], invoke: Invoke, database_url: str
+) -> None:
+    """What it noted of its exchanges is stored once a second, by the merchant's number alone."""
+    gone, stays = two
+    accounts = [shop.accounts["east"] for shop in two]
+    delete(invoke, "--without-export")
+    before = len(rows_of(stays.connection, stays.merchant_id)["attempt"])
+
+    async def late() -> None:
+        database = Database(database_url)
+        await database.open()
+        try:
+            async with database.engine() as unit:
+                await unit.run(
+                    "inbound.add_attempts",
+                    {
+                        "merchants": [gone.merchant_id, stays.merchant_id],
+                        "accounts": accounts,
+                        "operations": ["stock", "stock"],
+                        "at_us": [1, 1],
+                        "statuses": [500, 500],
+                        "outcomes": ["unknown", "unknown"],
+                        "durations_us": [1, 1],
+                    },
+                )
+        finally:
+            await database.close()
+
+    asyncio.run(late())
+    assert not any(rows_of(gone.connection, gone.merchant_id).values())
+    assert len(rows_of(stays.connection, stays.merchant_id)["attempt"]) == before + 1
+
+
+def test_rows_without_a_key_that_come_in_behind_are_erased_too(
+    two: tuple[Shop, Shop], invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = two[0]
+    erase_chunk = erasure._erase_chunk  # noqa: SLF001 – between two tables
+    late = ["one"]
+
+    async def overtaken(database: Database, merchant: int, table: str) -> int:
+        if table == "merchant" and late:
+            late.clear()
+            shop.connection.execute(
+                "INSERT INTO alert (merchant_id, kind, subject, raised_us)"
+                " VALUES (%s, 'k', 's', 1)",
+                (merchant,),
+            )
         return await erase_chunk(database, merchant, table)
 
     monkeypatch.setattr(erasure, "_erase_chunk", overtaken)

@@ -42,6 +42,7 @@ async def erase(
     order = [table for table in sorter.static_order() if table in known]
     gone = dict.fromkeys(order, 0)
     for _ in range(_PASSES):
+        before = sum(gone.values())
         try:
             for table in order:
                 while erased := await _erase_chunk(database, merchant_id, table):
@@ -49,7 +50,8 @@ async def erase(
                     on_progress(sum(gone.values()), 0)
         except psycopg.errors.ForeignKeyViolation:
             continue  # a command that was under way has added rows behind us
-        return gone
+        if sum(gone.values()) == before:
+            return gone  # nor has anything come behind us where no key forbids it
     raise StillWritten(str(merchant_id))
 
 

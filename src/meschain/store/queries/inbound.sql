@@ -28,11 +28,16 @@ VALUES (%(merchant)s, %(account)s, %(received_us)s, %(body_sealed)s, %(key_numbe
 RETURNING inbox_id
 
 -- name: add_attempts
--- Exchanges that went wrong, for their owner to read; a bounded number at once.
+-- Exchanges that went wrong, for their owner to read; a bounded number at once. Not of accounts that
+-- were erased meanwhile.
 INSERT INTO attempt (merchant_id, account_id, operation, at_us, status, outcome, duration_us)
-SELECT * FROM unnest(%(merchants)s::integer[], %(accounts)s::integer[], %(operations)s::text[],
-                     %(at_us)s::bigint[], %(statuses)s::integer[], %(outcomes)s::text[],
-                     %(durations_us)s::bigint[])
+SELECT x.*
+  FROM unnest(%(merchants)s::integer[], %(accounts)s::integer[], %(operations)s::text[],
+              %(at_us)s::bigint[], %(statuses)s::integer[], %(outcomes)s::text[],
+              %(durations_us)s::bigint[])
+           AS x (merchant_id, account_id, operation, at_us, status, outcome, duration_us)
+ WHERE EXISTS (SELECT 1 FROM account a
+                WHERE a.merchant_id = x.merchant_id AND a.account_id = x.account_id)
 
 -- name: raise_alert
 SELECT raise_alert(%(merchant)s, %(kind)s, %(subject)s, %(account)s, %(params)s::jsonb, %(now_us)s)
