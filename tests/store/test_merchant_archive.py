@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 from psycopg import sql
 
+from meschain.app.commands.merchant_archive import read
+from meschain.app.commands.merchant_archive.form import Seal
 from meschain.bootstrap import Hub, HubSettings
 from meschain.cli.tree import root
 from meschain.store.archive import LEFT_OUT, TABLES
@@ -381,6 +383,170 @@ def test_a_damaged_archive_keeps_nothing(
     copy = damaged(archive, table, before, after, hides=hides)
     assert said in new.invoke("merchant", "import", str(copy), status=1).stderr
     assert everything(new) == held
+
+
+def rewritten(archive: Path, change: Callable[[dict[str, bytes], dict[str, Any]], None]) -> Path:
+    """A copy whose members and manifest were changed; every checksum fits again."""
+    copy = archive.with_name("rewritten.zip")
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(copy, "w") as target:
+        parts = {name: source.read(name) for name in source.namelist()}
+        manifest = json.loads(parts.pop("archive.json"))
+        change(parts, manifest)
+        for kind, folder in (("tables", "tables"), ("sealed", "sealed")):
+            for part in manifest[kind]:
+                content = parts[f"{folder}/{part['name']}.jsonl"]
+                part["sha256"] = hashlib.sha256(content).hexdigest()
+        for name, content in parts.items():
+            target.writestr(name, content)
+        target.writestr("archive.json", json.dumps(manifest))
+    return copy
+
+
+def _no_utf8(parts: dict[str, bytes], _: dict[str, Any]) -> None:
+    parts["tables/variant.jsonl"] = b"\xff\xfe" + parts["tables/variant.jsonl"]
+
+
+def _no_json(parts: dict[str, bytes], _: dict[str, Any]) -> None:
+    parts["tables/account.jsonl"] = b"{]\n"
+
+
+def _no_json_in_rows(parts: dict[str, bytes], _: dict[str, Any]) -> None:
+    parts["tables/variant.jsonl"] = b"{]\n"
+
+
+def _no_base64(parts: dict[str, bytes], _: dict[str, Any]) -> None:
+    parts["sealed/account_credential.jsonl"] = b'{"account_id": 1, "sealed": "?"}\n'
+
+
+def _no_seal(parts: dict[str, bytes], _: dict[str, Any]) -> None:
+    parts["sealed/orders.jsonl"] = b'{"order": 1}\n'
+
+
+def _no_such_account(parts: dict[str, bytes], _: dict[str, Any]) -> None:
+    sealed = json.loads(parts["sealed/account_credential.jsonl"].splitlines()[0])
+    parts["sealed/account_credential.jsonl"] = json.dumps(
+        sealed | {"account_id": 77_777}
+    ).encode() + b"\n"  # fmt: skip
+
+
+def _no_salt(_: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    manifest["salt"] = "abc"
+
+
+def _no_zone(_: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    manifest["merchant"]["time_zone"] = "Europe/Nowhere"
+
+
+def _no_language(_: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    manifest["merchant"]["language"] = "xx"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(_no_utf8, _no_json, _no_json_in_rows, _no_base64, _no_seal, _no_such_account),
+        *(_no_salt, _no_zone, _no_language),
+    ],
+)
+def test_an_archive_that_was_rewritten_is_refused_in_words_and_keeps_nothing(
+    old: tuple[House, Shop],
+    new: House,
+    tmp_path: Path,
+    change: Callable[[dict[str, bytes], dict[str, Any]], None],
+) -> None:
+    house, _ = old
+    archive = tmp_path / "kaya.zip"
+    house.invoke("merchant", "export", "--to", str(archive), *passphrase(tmp_path))
+    held = everything(new)
+    copy = rewritten(archive, change)
+    words = ("merchant", "import", str(copy), *passphrase(tmp_path))
+    assert "is damaged" in new.invoke(*words, status=1).stderr
+    assert everything(new) == held
+
+
+def test_accounts_are_served_only_when_all_of_them_is_there(
+    old: tuple[House, Shop], new: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker takes an account by its row of ``ownership``, the moment there is one."""
+    house, _ = old
+    archive = tmp_path / "kaya.zip"
+    house.invoke("merchant", "export", "--to", str(archive), *passphrase(tmp_path))
+    take = read._Walk.take  # noqa: SLF001 – before the merchant has its name
+    seen: list[tuple[Any, ...]] = []
+
+    async def watched(walk: read._Walk, seal: Seal | None) -> None:
+        await take(walk, seal)
+        seen.extend(new.execute("SELECT 1 FROM ownership WHERE merchant_id = %s", walk.merchant_id))
+
+    monkeypatch.setattr(read._Walk, "take", watched)  # noqa: SLF001
+    done = new.document("merchant", "import", str(archive), *passphrase(tmp_path))
+    assert not seen
+    theirs = done["merchant_id"]
+    assert len(new.rows("ownership", theirs)) == 2
+
+
+FEED = "https://kaya:gizli@feed.example/urunler.xml?token=belirtec"
+
+
+def test_suppliers_feeds_come_along_and_wait_for_a_look(
+    old: tuple[House, Shop], new: House, tmp_path: Path
+) -> None:
+    """Their addresses may hold secrets, and paths that mean something else here."""
+    house, shop = old
+    house.execute(
+        "INSERT INTO supplier_feed (merchant_id, name, source, column_map, every_s,"
+        " allows_private, created_at, next_due_at, content_hash, variants)"
+        " VALUES (%s, 'tedarikçi', %s, '[columns]', 3600, true, %s, %s, '\\xff00', 7)",
+        shop.merchant_id, FEED, NOW, NOW,
+    )  # fmt: skip
+    archive = tmp_path / "kaya.zip"
+    for words, address in (
+        ((), "https://feed.example/urunler.xml"),
+        (passphrase(tmp_path), FEED),
+    ):
+        house.invoke("merchant", "export", "--to", str(archive), *words)
+        with zipfile.ZipFile(archive) as opened:
+            everything_in_it = b"".join(opened.read(name) for name in opened.namelist())
+        assert b"gizli" not in everything_in_it
+        assert b"belirtec" not in everything_in_it
+        done = new.document("merchant", "import", str(archive), *words, "--name", address[:25])
+        assert done["feeds"] == 1
+        (feed,) = new.execute(
+            "SELECT name, source, every_s, allows_private, variants, next_due_at > '2999-01-01'"
+            " FROM supplier_feed WHERE merchant_id = %s",
+            done["merchant_id"],
+        )
+        assert feed == ("tedarikçi", address, 3600, False, 7, True)
+        listed = new.invoke("feed", "list", "--merchant", address[:25]).stdout
+        assert 'feed run "tedarikçi"' in listed
+        # Its account has no addresses: what cannot be opened does not keep it here.
+        new.invoke("merchant", "delete", address[:25], "--confirm", address[:25],
+                   "--without-export")  # fmt: skip
+
+
+def test_two_commands_do_not_bring_one_merchant_at_once(
+    old: tuple[House, Shop], new: House, tmp_path: Path
+) -> None:
+    house, _ = old
+    archive = tmp_path / "kaya.zip"
+    house.invoke("merchant", "export", "--to", str(archive))
+    with psycopg.connect(new.url) as other:
+        other.execute("SELECT pg_advisory_lock(hashtextextended('meschain merchant Kaya', 0))")
+        assert "just now" in new.invoke("merchant", "import", str(archive), status=1).stderr
+    new.invoke("merchant", "import", str(archive))
+
+
+@pytest.mark.parametrize("name", ["Kaya (importing)", "Kaya (deleting)", " ", "a\nb", "x" * 201])
+def test_no_merchant_is_called_like_half_of_another(
+    old: tuple[House, Shop], new: House, tmp_path: Path, name: str
+) -> None:
+    """It would be taken for what a kill has left, and erased unasked."""
+    house, _ = old
+    archive = tmp_path / "kaya.zip"
+    house.invoke("merchant", "export", "--to", str(archive))
+    for words in (("add", name), ("import", str(archive), "--name", name)):
+        assert "cannot be" in new.invoke("merchant", *words, status=1).stderr
+    assert new.execute("SELECT name FROM merchant") == [("Öteki",)]
 
 
 def test_other_files_and_newer_ones_are_refused(

@@ -110,6 +110,8 @@ def delete(
         known = {each.name: each for each in await read_merchants(reached.url)}
         half = known.get(half_deleted(name))
         found = half or known.get(name)
+        if not known:
+            raise Failure("merchant_none")
         if found is None:
             raise Failure("merchant_unknown", name=name, known=", ".join(known))
         async with opened_hub(session, reached) as hub:
@@ -182,7 +184,7 @@ async def _unregister(desk: Desk) -> None:
     for each in await desk.accounts():
         try:
             is_ended = await delete_webhooks(desk, each)
-        except (Failure, TransportLost, UnknownMarketplace):
-            is_ended = False
+        except (Failure, TransportLost, UnknownMarketplace, LookupError, ValueError):
+            is_ended = False  # an account that cannot be opened does not keep its merchant here
         if not is_ended:
             desk.out.note("cli.merchant.webhooks_stay", account=each.name)

@@ -1,7 +1,7 @@
 """A merchant's tables as JSON lines, out of one snapshot and into another hub.
 
 Rows keep their numbers: every key begins with the merchant, so they meet nobody else's. Only
-accounts are renumbered where a number is taken, for processes know their accounts by it alone.
+accounts are renumbered, for processes know their accounts by their numbers alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TABLES: Final = (
     *("offer_dirty", "offer_unsettled", "offer_refusal", "offer_shelf_sale", "offer_conflict"),
     *("orders", "order_line", "reservation", "package", "package_line", "package_wish"),
     *("return_claim", "return_line", "question", "settlement", "settlement_line", "invoice"),
-    *("alert", "audit", "import_run", "past_order", "past_order_line"),
+    *("alert", "audit", "import_run", "past_order", "past_order_line", "supplier_feed"),
 )
 LEFT_OUT: Final = {
     "merchant": "its facts stand in archive.json",
@@ -41,12 +41,12 @@ LEFT_OUT: Final = {
     "ownership": "leases of this hub's processes",
     "event": "this hub's feed, whose cursors mean nothing elsewhere",
     "sweep": "progress of this hub's looks",
-    "supplier_feed": "paths and addresses of this machine; add them anew",
     "import_step": "what an undo of this hub's imports would need",
 }
 
 # Where the new hub must not take up what the old one was doing: accounts are read-only until they
-# are armed there, cursors are not fresh, wishes are looked at before anything is sent.
+# are armed there, cursors are not fresh, wishes are looked at before anything is sent. Suppliers'
+# feeds wait for somebody to look at them: they may name what only the old machine could reach.
 _CHANGED: Final[Mapping[str, str]] = {
     "account": (
         "|| jsonb_build_object('state',"
@@ -57,6 +57,10 @@ _CHANGED: Final[Mapping[str, str]] = {
     "package_wish": (
         "|| CASE WHEN t.phase < 4 THEN"
         " jsonb_build_object('phase', 2, 'is_doubtful', true) ELSE '{}' END"
+    ),
+    "supplier_feed": (
+        "|| jsonb_build_object('next_due_at', timestamptz '3000-01-01 00:00+00',"
+        " 'allows_private', false, 'source', feed_address(t.source))"
     ),
 }
 # What was sent and not answered is told again.
@@ -106,6 +110,10 @@ class Snapshot:
         if table == "offer_dirty":
             async for line in self._copied(sql.SQL(_IN_FLIGHT)):
                 yield line
+
+    async def rows(self, name: str, params: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        """All rows of the named query."""
+        return await (await self._connection.execute(query(name), params)).fetchall()
 
     async def _copied(self, rows: sql.Composable) -> AsyncIterator[str]:
         copying = sql.SQL("COPY ({}) TO STDOUT").format(rows)

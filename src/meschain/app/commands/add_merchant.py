@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from zoneinfo import available_timezones
 
 import msgspec
@@ -15,6 +15,12 @@ from babel.numbers import get_territory_currencies
 if TYPE_CHECKING:
     from meschain.channel.clock import Clock
     from meschain.store.unit_of_work import Database
+
+
+NAME_LENGTH_MAX: Final = 200
+DELETING: Final = " (deleting)"
+IMPORTING: Final = " (importing)"
+"""Behind the name of a merchant that is not whole; no merchant's own name ends so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +54,14 @@ def currencies(on: date) -> set[str]:
     }
 
 
-def _check(merchant: NewMerchant, today: date) -> None:
+def check_merchant(merchant: NewMerchant, today: date) -> None:
+    """Raises MerchantInvalid."""
+    name = merchant.name
     known = {
-        "name": bool(merchant.name),
+        "name": 0 < len(name) <= NAME_LENGTH_MAX
+        and name.isprintable()
+        and name == name.strip()
+        and not name.endswith((DELETING, IMPORTING)),
         "currency": merchant.currency in currencies(today),
         "time_zone": merchant.time_zone in available_timezones(),
         "country": len(merchant.country) == 2 and merchant.country in Locale("en").territories,
@@ -68,7 +79,7 @@ async def add_merchant(
     Raises MerchantInvalid, and ``psycopg.errors.UniqueViolation`` where the name is taken.
     """
     now = clock.now()
-    _check(merchant, now.date())
+    check_merchant(merchant, now.date())
     # The id comes first: row-level security asks for whom the row is before it may be written.
     async with database.engine() as unit:
         row = await unit.row("merchant.next_id")

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from meschain.app.commands.add_merchant import DELETING
 from meschain.channel.clock import microseconds
 from meschain.store.erasure import erase, rows_left
 from meschain.sync.ownership import LEASE_S
@@ -29,7 +30,7 @@ class TableErased:
 
 def half_deleted(name: str) -> str:
     """What a merchant is called from the first row that is erased to the last."""
-    return f"{name} (deleting)"
+    return name + DELETING
 
 
 async def delete_merchant(

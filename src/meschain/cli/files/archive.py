@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from meschain.app.commands.add_merchant import MerchantInvalid
 from meschain.app.commands.merchant_archive import (
+    ArchiveBusy,
     ArchiveDone,
     ArchiveRefused,
     MerchantNameTaken,
@@ -98,6 +100,10 @@ def import_(ctx: click.Context, file: Path, name: str | None, passphrase_file: P
     with reached_by_command(session.settings, out) as reached:
         try:
             done = asyncio.run(work(reached))
+        except MerchantInvalid as wrong:
+            raise Failure(f"merchant_{wrong.field}", value=wrong.value) from wrong
+        except ArchiveBusy as busy:
+            raise Failure("archive_busy", name=str(busy)) from busy
         except MerchantNameTaken as taken:
             raise Failure("merchant_taken", name=str(taken)) from taken
         except ArchiveRefused as refused:
@@ -108,3 +114,5 @@ def import_(ctx: click.Context, file: Path, name: str | None, passphrase_file: P
     if done.accounts:
         said = "cli.merchant.imported_sealed" if done.has_secrets else "cli.merchant.imported_open"
         out.say(said, name=done.name)
+    if done.feeds:
+        out.say("cli.merchant.imported_feeds", count=done.feeds)

@@ -129,6 +129,8 @@ async def list_(desk: Desk) -> None:
         right="feed.variants",
     )
     for each in feeds:
+        if (each.next_due_at - now).total_seconds() > _EVERY_S_MAX:
+            desk.out.say("cli.feed.waits", name=each.name)
         _say_problem(desk, each)
 
 

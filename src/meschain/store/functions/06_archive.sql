@@ -1,5 +1,11 @@
 -- Rows that come with their own numbers, as those of a merchant's archive do.
 
+-- An address without what may be secret in it: user, password, query. A path stays.
+CREATE OR REPLACE FUNCTION feed_address(p_source text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT regexp_replace(p_source, '^(https?://)([^/?#]*@)?([^?#]*).*$', '\1\3')
+$$;
+
 -- Let the identities of these tables go on above what this merchant has. Numbers are unique within a
 -- merchant, so another merchant that draws one meanwhile is no harm. Runs with the owner's rights, since
 -- only an owner may; what it reads and sets follows from the merchant's own rows.

@@ -15,16 +15,16 @@ SELECT pass_identities(%(merchant)s, %(tables)s::text[])
 -- A merchant's own facts.
 SELECT name, country, currency, time_zone, language FROM merchant WHERE merchant_id = %(merchant)s
 
--- name: accounts_taken
--- Numbers of accounts that some merchant of this hub has: a process knows its accounts by them (engine).
-SELECT account_id FROM account
-
 -- name: next_account
--- One that nobody has.
+-- One that nobody has, nor gets: a process knows its accounts by their numbers alone.
 SELECT nextval(pg_get_serial_sequence('account', 'account_id'))::integer
 
+-- name: claim_name
+-- Whether nobody else is bringing a merchant of this name; held until the connection ends.
+SELECT pg_try_advisory_lock(hashtextextended('meschain merchant ' || %(name)s, 0))
+
 -- name: rename_merchant
--- A merchant that is whole.
+-- A merchant that is whole, or no longer is.
 UPDATE merchant SET name = %(name)s WHERE merchant_id = %(merchant)s
 
 -- name: add_ownerships
@@ -57,6 +57,16 @@ SELECT order_id, key_number, person_sealed, raw_sealed FROM orders
  WHERE merchant_id = %(merchant)s AND order_id > %(after)s AND key_number IS NOT NULL
  ORDER BY order_id
  LIMIT %(limit)s
+
+-- name: sealed_feeds
+-- Addresses of suppliers' feeds that hold more than the archive's tables say of them.
+SELECT feed_id, source FROM supplier_feed
+ WHERE merchant_id = %(merchant)s AND source <> feed_address(source) ORDER BY feed_id
+
+-- name: put_feed_source
+-- The whole address.
+UPDATE supplier_feed SET source = %(source)s
+ WHERE merchant_id = %(merchant)s AND feed_id = %(feed)s
 
 -- name: put_sealed_orders
 -- The same, sealed anew. Arrays run in parallel.

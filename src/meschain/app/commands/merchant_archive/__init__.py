@@ -11,6 +11,7 @@ from meschain.app.commands.merchant_archive.form import (
     Manifest,
 )
 from meschain.app.commands.merchant_archive.read import (
+    ArchiveBusy,
     ArchiveDone,
     MerchantNameTaken,
     import_archive,
@@ -20,6 +21,7 @@ from meschain.app.commands.merchant_archive.write import export_archive
 __all__ = [
     "FORMAT",
     "VERSION",
+    "ArchiveBusy",
     "ArchiveDone",
     "ArchiveProblem",
     "ArchiveRefused",

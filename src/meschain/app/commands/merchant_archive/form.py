@@ -18,6 +18,8 @@ VERSION: Final = 1
 MANIFEST: Final = "archive.json"
 CREDENTIALS_PART: Final = "account_credential"
 ORDERS_PART: Final = "orders"
+FEEDS_PART: Final = "supplier_feed"
+FEED_SOURCE: Final = "supplier_feed.source"  # what its seal is for
 _SALT_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
 # Source: RFC 7914, and OWASP's Password Storage Cheat Sheet (N = 2^17 takes 128 MB).
@@ -89,8 +91,13 @@ class Seal:
 
     @classmethod
     def of(cls, manifest: Manifest, passphrase: bytes) -> Seal:
+        """Raises: ArchiveRefused."""
         assert manifest.salt is not None
-        return cls(passphrase, base64.b64decode(manifest.salt))
+        try:
+            salt = base64.b64decode(manifest.salt)
+        except ValueError as wrong:
+            raise ArchiveRefused(ArchiveProblem.DAMAGED, MANIFEST) from wrong
+        return cls(passphrase, salt)
 
     def close(self, plain: bytes, purpose: str) -> str:
         nonce = os.urandom(_NONCE_BYTES)
@@ -99,16 +106,25 @@ class Seal:
 
     def open(self, text: str, purpose: str) -> bytes:
         """Raises: ArchiveRefused."""
-        sealed = base64.b64decode(text)
         try:
+            sealed = base64.b64decode(text)
             return self._key.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], purpose.encode())
         except InvalidTag as wrong:
             raise ArchiveRefused(ArchiveProblem.SEALED) from wrong
+        except ValueError as wrong:
+            raise ArchiveRefused(ArchiveProblem.DAMAGED, "sealed") from wrong
 
 
 class SealedCredential(msgspec.Struct, frozen=True):
     account_id: int
     sealed: str
+
+
+class SealedFeed(msgspec.Struct, frozen=True):
+    """An address with what may be secret in it: user, password, query."""
+
+    feed_id: int
+    source: str
 
 
 class SealedOrder(msgspec.Struct, frozen=True):

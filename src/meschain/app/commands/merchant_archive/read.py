@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 from zipfile import BadZipFile, ZipFile
@@ -16,8 +15,16 @@ import msgspec
 import psycopg
 
 from meschain.app.commands.add_account import CREDENTIALS
+from meschain.app.commands.add_merchant import (
+    IMPORTING,
+    MerchantInvalid,
+    NewMerchant,
+    check_merchant,
+)
 from meschain.app.commands.merchant_archive.form import (
     CREDENTIALS_PART,
+    FEED_SOURCE,
+    FEEDS_PART,
     FORMAT,
     MANIFEST,
     ORDERS_PART,
@@ -28,8 +35,10 @@ from meschain.app.commands.merchant_archive.form import (
     Part,
     Seal,
     SealedCredential,
+    SealedFeed,
     SealedOrder,
 )
+from meschain.messages import LANGUAGES
 from meschain.store.archive import TABLES, put_lines
 from meschain.store.erasure import erase
 from meschain.store.migrate import migrations
@@ -44,24 +53,35 @@ Progress = Callable[[int, int], None]
 _ROWS: Final = 1_000
 _MANIFEST_BYTES_MAX: Final = 1 << 20
 _LINE_BYTES_MAX: Final = 1 << 24
+_ROWS_BYTES: Final = 1 << 24  # a statement's rows go on until they have so many
 _CHUNK_BYTES: Final = 1 << 20
+_ENCRYPTED: Final = 1  # the bit of a member that another program put a password on
 # What the schema says of rows that cannot be: they were changed by hand.
 _CONTRADICTED: Final = (psycopg.IntegrityError, psycopg.DataError, psycopg.ProgrammingError)
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError)
 
 
 class MerchantNameTaken(ValueError):
     """The hub has a merchant of this name."""
 
 
+class ArchiveBusy(RuntimeError):
+    """Another command is bringing a merchant of this name."""
+
+
 @dataclass(frozen=True, slots=True)
 class ArchiveDone:
-    """A merchant that was brought. ``has_secrets``: its accounts can be served."""
+    """A merchant that was brought. ``has_secrets``: its accounts can be served.
+
+    ``feeds`` wait until somebody looks at them.
+    """
 
     merchant_id: int
     name: str
     rows: int
     has_secrets: bool
     accounts: int
+    feeds: int
 
 
 async def import_archive(
@@ -82,39 +102,69 @@ async def import_archive(
 
     Other merchants are served meanwhile. What goes wrong takes all of it away again; after a kill,
     what was brought so far lies under the name with ``(importing)`` behind it, and repeating the
-    command begins by taking that away. Raises: ArchiveRefused, MerchantNameTaken, OSError.
+    command begins by taking that away.
+    Raises: ArchiveRefused, ArchiveBusy, MerchantNameTaken, MerchantInvalid, OSError.
     """
     with _opened(path) as archive:
         manifest = _manifest(archive)
         seal = _seal(manifest, passphrase)
         _check(archive, manifest)
-        called = (name or manifest.merchant.name).strip()
+        called = _called(manifest, name, clock)
         if called in known:
             raise MerchantNameTaken(called)
-        if _half(called) in known:
-            await erase(database, known[_half(called)])
-        async with database.engine() as engine:
-            row = await engine.row("merchant.next_id")
-        assert row is not None
-        walk = _Walk(archive, manifest, database, keys, clock, int(row[0]), on_progress)
-        await walk.begin(_half(called))
-        try:
-            await walk.take(seal)
-            await walk.end(called, actor=actor)
-        except BaseException:
-            await erase(database, walk.merchant_id)
-            raise
+        async with _alone(database, called):
+            if called + IMPORTING in known:
+                await erase(database, known[called + IMPORTING])
+            async with database.engine() as engine:
+                row = await engine.row("merchant.next_id")
+            assert row is not None
+            walk = _Walk(archive, manifest, database, keys, clock, int(row[0]), on_progress)
+            try:
+                await walk.begin(called + IMPORTING)
+                await walk.take(seal)
+                await walk.end(called, actor=actor)
+            except BaseException:
+                await erase(database, walk.merchant_id)
+                raise
     return ArchiveDone(
         merchant_id=walk.merchant_id,
         name=called,
         rows=walk.done,
         has_secrets=seal is not None,
         accounts=sum(part.rows for part in manifest.tables if part.name == "account"),
+        feeds=sum(part.rows for part in manifest.tables if part.name == "supplier_feed"),
     )
 
 
-def _half(name: str) -> str:
-    return f"{name} (importing)"
+def _called(manifest: Manifest, name: str | None, clock: Clock) -> str:
+    """The name here. Raises: MerchantInvalid for one that was given, else ArchiveRefused."""
+    facts = manifest.merchant
+    told = NewMerchant(
+        name=facts.name if name is None else name.strip(),
+        country=facts.country,
+        currency=facts.currency,
+        time_zone=facts.time_zone,
+        language=facts.language,
+    )
+    try:
+        check_merchant(told, clock.now().date())
+    except MerchantInvalid as wrong:
+        if wrong.field == "name" and name is not None:
+            raise
+        raise ArchiveRefused(ArchiveProblem.DAMAGED, MANIFEST) from wrong
+    if facts.language not in LANGUAGES:
+        raise ArchiveRefused(ArchiveProblem.DAMAGED, MANIFEST)
+    return told.name
+
+
+@asynccontextmanager
+async def _alone(database: Database, name: str) -> AsyncIterator[None]:
+    """While this command brings a merchant of that name; the server ends it with us."""
+    async with database.session() as session:
+        row = await session.row("archive.claim_name", {"name": name})
+        if row is None or not row[0]:
+            raise ArchiveBusy(name)
+        yield
 
 
 @contextmanager
@@ -160,6 +210,8 @@ def _check(archive: ZipFile, manifest: Manifest) -> None:
     for member, part in _members(manifest):
         digest = hashlib.sha256()
         try:
+            if archive.getinfo(member).flag_bits & _ENCRYPTED:
+                raise ArchiveRefused(ArchiveProblem.OTHER, member)
             with archive.open(member) as file:
                 while chunk := file.read(_CHUNK_BYTES):
                     digest.update(chunk)
@@ -197,8 +249,11 @@ class _Walk:
 
     async def begin(self, name: str) -> None:
         facts = msgspec.structs.asdict(self.manifest.merchant) | {"name": name}
-        async with self.database.merchant(self.merchant_id) as unit:
-            await unit.run("merchant.add", self._key | facts | {"now": self.clock.now()})
+        try:
+            async with self.database.merchant(self.merchant_id) as unit:
+                await unit.run("merchant.add", self._key | facts | {"now": self.clock.now()})
+        except psycopg.errors.UniqueViolation as taken:
+            raise MerchantNameTaken(name) from taken
 
     async def take(self, seal: Seal | None) -> None:
         accounts = await self._accounts()
@@ -219,41 +274,48 @@ class _Walk:
                 self.on_progress(self.done, total)
         try:
             async with self.database.merchant(self.merchant_id) as unit:
-                await unit.run("archive.add_ownerships", self._key)
                 # The merchant's next rows get numbers beyond those it came with.
                 await unit.run("archive.pass_identities", self._key | {"tables": list(TABLES)})
         except _CONTRADICTED as wrong:
             raise ArchiveRefused(ArchiveProblem.DAMAGED, MANIFEST) from wrong
         if seal is not None:
-            await self._secrets(seal, accounts)
+            try:
+                await self._secrets(seal, accounts)
+            except (*_CONTRADICTED, *_UNREADABLE) as wrong:
+                raise ArchiveRefused(ArchiveProblem.DAMAGED, "sealed") from wrong
 
     async def _accounts(self) -> Mapping[str, int]:
-        """Numbers for accounts whose own some merchant of this hub has."""
+        """Number there → number here, drawn so that no account added meanwhile can get the same."""
         found: dict[str, int] = {}
         if not any(part.name == "account" for part in self.manifest.tables):
             return found
-        async with self.database.engine() as engine:
-            taken = {row[0] for row in await engine.rows("archive.accounts_taken")}
-        named = {
-            msgspec.json.decode(line, type=_Account).account_id
-            for lines in self._chunks("tables/account.jsonl")
-            for line in lines
-        }
+        try:
+            named = {
+                msgspec.json.decode(line, type=_Account).account_id
+                for lines in self._chunks("tables/account.jsonl")
+                for line in lines
+            }
+        except msgspec.MsgspecError as wrong:
+            raise ArchiveRefused(ArchiveProblem.DAMAGED, "account") from wrong
         async with self.database.merchant(self.merchant_id) as unit:
-            for there in sorted(named & taken):
-                here = there
-                while here in named | taken:
-                    row = await unit.row("archive.next_account")
-                    assert row is not None
-                    here = int(row[0])
-                found[str(there)] = here
+            for there in sorted(named):
+                row = await unit.row("archive.next_account")
+                assert row is not None
+                found[str(there)] = int(row[0])
         return found
 
     def _chunks(self, member: str) -> Iterator[list[str]]:
+        chunk: list[str] = []
+        size = 0
         with self.archive.open(member) as file:
-            lines = _lines(file, member)
-            while chunk := list(islice(lines, _ROWS)):
-                yield chunk
+            for line in _lines(file, member):
+                chunk.append(line)
+                size += len(line)
+                if len(chunk) == _ROWS or size >= _ROWS_BYTES:
+                    yield chunk
+                    chunk, size = [], 0
+        if chunk:
+            yield chunk
 
     async def _secrets(self, seal: Seal, accounts: Mapping[str, int]) -> None:
         number = await self.keys.current(self.merchant_id)
@@ -271,6 +333,14 @@ class _Walk:
                     secret = sealed(each.sealed, CREDENTIALS)
                     params = at | {"account": account, "sealed": secret}
                     await unit.run("account.put_credential", params)
+        if any(part.name == FEEDS_PART for part in self.manifest.sealed):
+            for lines in self._chunks(f"sealed/{FEEDS_PART}.jsonl"):
+                async with self.database.merchant(self.merchant_id) as unit:
+                    for line in lines:
+                        feed = msgspec.json.decode(line, type=SealedFeed)
+                        source = seal.open(feed.source, FEED_SOURCE).decode()
+                        params = self._key | {"feed": feed.feed_id, "source": source}
+                        await unit.run("archive.put_feed_source", params)
         for lines in self._chunks(f"sealed/{ORDERS_PART}.jsonl"):
             orders = [msgspec.json.decode(line, type=SealedOrder) for line in lines]
             async with self.database.merchant(self.merchant_id) as unit:
@@ -296,18 +366,20 @@ class _Walk:
             wrong = await unit.row("archive.wrong_levels", self._key)
         if wrong is None or wrong[0]:
             raise ArchiveRefused(ArchiveProblem.BOOKS, str(wrong and wrong[0]))
-        async with self.database.merchant(self.merchant_id) as unit:
-            await unit.run("archive.rename_merchant", self._key | {"name": name})
-            await unit.run(
-                "catalog.add_audit",
-                self._key
-                | {
-                    "now": self.clock.now(),
-                    "actor": actor,
-                    "action": "merchant.import",
-                    "facts": msgspec.json.encode(facts).decode(),
-                },
-            )
+        said = {
+            "now": self.clock.now(),
+            "actor": actor,
+            "action": "merchant.import",
+            "facts": msgspec.json.encode(facts).decode(),
+        }
+        try:
+            async with self.database.merchant(self.merchant_id) as unit:
+                await unit.run("archive.rename_merchant", self._key | {"name": name})
+                await unit.run("catalog.add_audit", self._key | said)
+                # From here on its accounts are served, with all that they need.
+                await unit.run("archive.add_ownerships", self._key)
+        except psycopg.errors.UniqueViolation as taken:
+            raise MerchantNameTaken(name) from taken
         async with self.database.merchant(self.merchant_id) as unit:
             await unit.run("keeping.refresh_statistics")
 
@@ -316,4 +388,7 @@ def _lines(file: IO[bytes], member: str) -> Iterator[str]:
     while line := file.readline(_LINE_BYTES_MAX):
         if not line.endswith(b"\n"):
             raise ArchiveRefused(ArchiveProblem.DAMAGED, member)
-        yield line.decode().rstrip("\n")
+        try:
+            yield line.decode().rstrip("\n")
+        except UnicodeDecodeError as wrong:
+            raise ArchiveRefused(ArchiveProblem.DAMAGED, member) from wrong

@@ -13,6 +13,8 @@ import msgspec
 from meschain.app.commands.add_account import CREDENTIALS
 from meschain.app.commands.merchant_archive.form import (
     CREDENTIALS_PART,
+    FEED_SOURCE,
+    FEEDS_PART,
     FORMAT,
     MANIFEST,
     ORDERS_PART,
@@ -22,6 +24,7 @@ from meschain.app.commands.merchant_archive.form import (
     Part,
     Seal,
     SealedCredential,
+    SealedFeed,
     SealedOrder,
 )
 from meschain.exchange.out.sheet import in_place
@@ -31,6 +34,7 @@ from meschain.sync.intake import PERSON, RAW
 
 if TYPE_CHECKING:
     from meschain.channel.clock import Clock
+    from meschain.store.archive import Snapshot
     from meschain.store.keys import DataKeys
     from meschain.store.unit_of_work import Database
 
@@ -65,15 +69,16 @@ async def export_archive(
                 form = await frozen.form(table)
                 lines = frozen.lines(table, form)
                 await writer.put(f"tables/{table}.jsonl", table, form.columns, lines)
-        tables = writer.take()
-        seal = None if passphrase is None else Seal.new(passphrase)
-        if seal is not None:
-            source = _Sealed(database, keys, merchant_id, seal)
-            for name, lines in (
-                (CREDENTIALS_PART, source.credentials()),
-                (ORDERS_PART, source.orders()),
-            ):
-                await writer.put(f"sealed/{name}.jsonl", name, (), lines)
+            tables = writer.take()
+            seal = None if passphrase is None else Seal.new(passphrase)
+            if seal is not None:
+                source = _Sealed(frozen, keys, merchant_id, seal)
+                for name, lines in (
+                    (CREDENTIALS_PART, source.credentials()),
+                    (FEEDS_PART, source.feeds()),
+                    (ORDERS_PART, source.orders()),
+                ):
+                    await writer.put(f"sealed/{name}.jsonl", name, (), lines)
         manifest = Manifest(
             format=FORMAT,
             version=VERSION,
@@ -121,8 +126,8 @@ class _Writer:
 class _Sealed:
     """Secrets, opened with the merchant's keys and sealed with the archive's."""
 
-    def __init__(self, database: Database, keys: DataKeys, merchant_id: int, seal: Seal) -> None:
-        self._database = database
+    def __init__(self, frozen: Snapshot, keys: DataKeys, merchant_id: int, seal: Seal) -> None:
+        self._frozen = frozen
         self._keys = keys
         self._merchant_id = merchant_id
         self._seal = seal
@@ -135,19 +140,25 @@ class _Sealed:
 
     async def credentials(self) -> AsyncIterator[str]:
         key = {"merchant": self._merchant_id}
-        async with self._database.merchant(self._merchant_id) as unit:
-            rows = await unit.rows("archive.sealed_credentials", key)
-        for account_id, key_number, sealed in rows:
+        for account_id, key_number, sealed in await self._frozen.rows(
+            "archive.sealed_credentials", key
+        ):
             closed = await self._again(key_number, CREDENTIALS, sealed)
             assert closed is not None
             yield msgspec.json.encode(SealedCredential(account_id, closed)).decode()
+
+    async def feeds(self) -> AsyncIterator[str]:
+        for feed_id, address in await self._frozen.rows(
+            "archive.sealed_feeds", {"merchant": self._merchant_id}
+        ):
+            feed = SealedFeed(feed_id, self._seal.close(address.encode(), FEED_SOURCE))
+            yield msgspec.json.encode(feed).decode()
 
     async def orders(self) -> AsyncIterator[str]:
         after = 0
         while True:
             params = {"merchant": self._merchant_id, "after": after, "limit": _ORDERS}
-            async with self._database.merchant(self._merchant_id) as unit:
-                rows = await unit.rows("archive.sealed_orders", params)
+            rows = await self._frozen.rows("archive.sealed_orders", params)
             for order_id, key_number, person, raw in rows:
                 order = SealedOrder(
                     order_id,
