@@ -207,7 +207,7 @@ def test_units_sold_beyond_stock_are_said(
     said = document("export", "products", "--to", str(out), "--format", form)
     assert said["not_held"]["below_zero"] == 1  # type: ignore[index]
     back = "csv" if form is ExportFormat.XLSX else form
-    found = counts(document("import", "products", str(out), "--plan", "--format", back))
+    found = document("import", "products", str(out), "--plan", "--format", back)["counts"]
     assert found["refused"] == 0
     # A shop is to sell none of it; our own file leaves open what it cannot state.
     assert found["variants_updated"] == (form in SHOP_FORMATS)
@@ -432,7 +432,7 @@ def test_prices_in_a_currency_of_three_decimals_come_back_unchanged(home: Path, 
     document("import", "products", str(given), "--decimal", ",")
     out = home / f"prices.{form}"
     assert document("export", "prices", "--to", str(out))["rows"] == 1
-    found = counts(document("import", "prices", str(out)))
+    found = document("import", "prices", str(out))["counts"]
     assert found == {"changed": 0, "unchanged": 1, "refused": 0}
 
 
@@ -454,7 +454,7 @@ def test_a_merchant_of_another_country_need_not_repeat_its_currency_and_language
     back = "csv" if form is ExportFormat.XLSX else form
     plan = document("import", "products", str(out), "--plan", "--format", back)
     assert plan["products_updated"] == []
-    assert counts(plan)["variants_unchanged"] == 1, plan["updated"]
+    assert plan["counts"]["variants_unchanged"] == 1, plan["updated"]
 
 
 PAST = (
@@ -475,7 +475,7 @@ def test_history_goes_out_and_comes_back_unchanged(
     document("import", "orders", str(given), "--source", "mağaza")
     out = home / f"orders.{form}"
     assert document("export", "orders", "--to", str(out))["rows"] == 3
-    found = counts(document("import", "orders", str(out)))
+    found = document("import", "orders", str(out))["counts"]
     assert (found["lines_unchanged"], found["orders"], found["refused"]) == (3, 2, 0)
     invoke("merchant", "add", "Yeni")
     document("import", "orders", str(out), "--merchant", "Yeni")

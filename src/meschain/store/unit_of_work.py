@@ -117,6 +117,8 @@ class Database:
         """What this merchant has at one moment, to be read; what happens meanwhile is not seen."""
         async with self._app.connection() as connection, connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            # Who reads slowly, from a pipe perhaps, holds no lock that anybody waits for.
+            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '1h'")
             await connection.execute(_SEE_MERCHANT, (str(merchant_id),))
             yield UnitOfWork(connection, merchant_id)
 

@@ -323,7 +323,7 @@ class OfferLanes:
         return lanes
 
     def _expected(self, account: ServedAccount, batch: int) -> int:
-        """Rows that a claim will find, where it is many: the last was full, or a quota held it up."""
+        """Rows that a claim will find, where they are many; else 0."""
         held_us = account.held_us
         is_long = held_us is not None and self._now_us() - held_us > HELD_LONG_US
         return max(self._full.get(account.account_id, 0), batch if is_long else 0)
