@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -15,6 +16,7 @@ from meschain.domain.money import Money
 from meschain.domain.order import PackageState
 from meschain.messages import LANGUAGES, Catalog, MessageMissing, language_of_environment
 from meschain.messages.source import tables
+from meschain.registry import marketplaces
 
 ISTANBUL = timezone(timedelta(hours=3))
 
@@ -64,7 +66,8 @@ def test_every_language_has_the_same_keys_with_the_same_parameters_in_every_fold
 def test_no_text_is_empty_or_defined_twice_and_every_parameter_is_of_a_known_kind(
     language: str,
 ) -> None:
-    kinds = {"", "money", "digits", "number", "percent", "time", "time_ms", "date", "datetime"}
+    kinds = {"", "word", "money", "digits", "number", "percent"}
+    kinds |= {"time", "time_ms", "date", "datetime"}
     owner: dict[str, str] = {}
     for file, texts in tables(language):
         for key, text in texts.items():
@@ -86,10 +89,76 @@ def test_turkish_texts_are_not_left_in_english() -> None:
     assert not same
 
 
+# What docs/glossary.md has another word for, and why.
+STRAY_TURKISH = {
+    r"\bhub\b": "merkez",
+    r"kimlik bilgi": "bağlantı bilgileri (the other is a person's identity)",
+    r"\byetki(ler)?(i|ini|leri|lerini)? (ver|kaldır)": "devreye almak, devreden çıkarmak",
+    r"\brezerv": "ayrılmış, ayırma",
+    r"kullanılabilir (adet|stok|[0-9=×])": "satılabilir",
+    r"\bstoku": "stoğu",
+    r"\bmiktar": "adet",
+    r"yayınla": "yayımla",
+    r"bildirim adres": "webhook",
+    r"\bmakine": "bilgisayar",
+    r"ürün alım|\balım(ın|dan)?\b|ürünü alın\b": "içe aktarma (the other is a purchase)",
+    r"dinlen(iyor|dir|miş)": "duraklat (the other is also: listened to)",
+    r"emniyet ağı": "güvenlik ağı",
+    r"dâhil": "dahil",
+    "’": "'",
+}
+
+NO_PROSE = re.compile(r"\{[^}]*\}|“[^”]*”|^ .*$|--\w.*", re.MULTILINE)  # values and commands
+
+
+def test_turkish_texts_use_the_words_of_the_glossary() -> None:
+    found = [
+        f"{file}: {key}: {stray} → {word}"
+        for file, texts in tables("tr")
+        for key, text in texts.items()
+        for stray, word in STRAY_TURKISH.items()
+        if re.search(stray, NO_PROSE.sub("", text), re.IGNORECASE)
+    ]
+    assert found == []
+
+
+COMMAND = re.compile(r"meschain [^”\n]*|--(?:after|confirm) \{[^”\n]*")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_name_within_a_command_is_one_word_of_it(language: str) -> None:
+    """“Kaya Tekstil”, pasted into a shell, stays one word; numbers and whole options may stand."""
+    bare = {"id", "options"}
+    commands = [
+        (key, command[0])
+        for _, texts in tables(language)
+        for key, text in texts.items()
+        for command in COMMAND.finditer(text)
+    ]
+    assert len(commands) > 150
+    assert [
+        (key, command)
+        for key, command in commands
+        if any(kind != "word" and name not in bare for name, kind in parameters(command))
+    ] == []
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_package_state_has_a_text(language: str) -> None:
     texts = Catalog.load(language)
     assert all(f"package_state.{state}" in texts for state in PackageState)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_whoever_is_asked_for_a_credential_is_told_what_it_is(language: str) -> None:
+    texts = Catalog.load(language)
+    asked = [
+        f"credential.{name}.{credential.name}"
+        for name, market in marketplaces().items()
+        for credential in market.manifest.credentials
+    ]
+    assert asked
+    assert [key for key in asked if key not in texts] == []
 
 
 # — values in texts —
@@ -145,6 +214,13 @@ def test_an_amount_that_was_kept_as_text_is_printed_as_its_reader_writes_it() ->
     assert "(1.068,90) liste fiyatından (1.000,5)" in turkish
     with pytest.warns(MessageMissing, match="cannot print str 'price' as 'digits'"):
         assert catalog("en", line="{price:digits}").text("line", price="dear") == "dear"
+
+
+def test_a_word_of_a_command_line_is_quoted_where_a_shell_would_split_it() -> None:
+    texts = catalog("en", line="meschain plan --merchant {name:word}")
+    assert texts.text("line", name="kaya") == "meschain plan --merchant kaya"
+    for name in ("Kaya Tekstil", "Kaya'nın", "$HOME", "Şal", ""):
+        assert shlex.split(texts.text("line", name=name))[3:] == [name]
 
 
 def test_decimals_keep_all_their_digits() -> None:

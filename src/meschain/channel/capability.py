@@ -28,7 +28,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One thing the merchant must give; ``name`` is also the message key ``credential.<name>``."""
+    """One thing the merchant must give; its text is ``credential.<marketplace>.<name>``."""
 
     name: str
     secret: bool = True

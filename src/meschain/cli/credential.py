@@ -97,7 +97,7 @@ def collect(manifest: Manifest, given: Given, out: Output) -> dict[str, str]:
         name = credential.name
         value = given.values.get(name) or os.environ.get(_PREFIX + name.upper())
         if not value and sys.stdin.isatty():
-            key = f"credential.{name}"
+            key = f"credential.{manifest.identity.name}.{name}"
             label = out.catalog.text(key) if key in out.catalog else name
             value = click.prompt(label, hide_input=credential.secret, err=True, type=str)
         if value:

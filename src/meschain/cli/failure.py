@@ -73,7 +73,7 @@ def explain(defect: BaseException, catalog: Catalog) -> str | None:
     for expected, kind, params in _EXPECTED:
         if isinstance(defect, expected):
             return catalog.text(_PREFIX + kind, **params(defect))
-    return None
+    return _unusable(defect, catalog) if isinstance(defect, OSError) else None
 
 
 def _first_line(defect: BaseException) -> str:
@@ -107,6 +107,17 @@ def _file(defect: BaseException) -> dict[str, Param]:
     return {"file": str(defect.filename or "–"), "words": defect.strerror or str(defect)}
 
 
+def _unusable(defect: OSError, catalog: Catalog) -> str:
+    """What is wrong with a file, where we know it better than the system says it."""
+    name = str(defect.filename or "")
+    kind = f"file_{errno.errorcode.get(defect.errno or 0, '').lower()}"
+    if name and _PREFIX + kind in catalog:
+        return catalog.text(_PREFIX + kind, file=name)
+    params = {"file": name} if name else {}
+    kind = "file_unusable" if name else "file_unnamed"
+    return catalog.text(_PREFIX + kind, words=defect.strerror or str(defect), **params)
+
+
 _Params = Callable[[BaseException], "dict[str, Param]"]
 # The first that fits counts: what is particular stands before what is general.
 _EXPECTED: Final[tuple[tuple[type[BaseException], str, _Params], ...]] = (
@@ -135,5 +146,4 @@ _EXPECTED: Final[tuple[tuple[type[BaseException], str, _Params], ...]] = (
     (CursorInvalid, "cursor_invalid", _nothing),
     (HomeUnusable, "home_unusable", _file),
     (FileNotFoundError, "file_missing", _file),
-    (OSError, "file_unusable", _file),
 )

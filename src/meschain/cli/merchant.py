@@ -79,7 +79,8 @@ def list_(ctx: click.Context) -> None:
     if session.out.document({"merchants": rows}):
         return
     if not found:
-        raise Failure("merchant_none")
+        session.out.say("cli.failure.merchant_none")
+        return
     session.out.table(("id", "name"), [(str(e.merchant_id), e.name) for e in found], right="id")
 
 

@@ -166,6 +166,8 @@ class Output:
         if done <= 0 or took_s < _PACE_AFTER_S:
             return ""
         rate = done / took_s
+        if rate < 1:
+            return ""
         said = [self.catalog.text("cli.progress.rate", count=round(rate))]
         if total > done:
             left_s = round((total - done) / rate)
@@ -241,5 +243,6 @@ class _PlainTick:
             took_s = time.monotonic() - self._began_s
             pace = self._out.pace(done, total, took_s)
             # Without figures the seconds show that it goes on.
-            rest = f"{count} ({pace})" if pace else f"{count} {round(took_s)} s"
+            seconds = self._out.catalog.text("cli.seconds", count=round(took_s))
+            rest = f"{count} ({pace})" if pace else f"{count} {seconds}"
             self._out.errors.print(Text(f"{self._words} {rest}"))

@@ -122,15 +122,15 @@ class FirstDay:
         if preview.percent is None or preview.example_gross is None:
             return f"{preview.title}: ?"
         net = preview.example_net.quantize(Decimal("0.01"))
-        text = self.screen.text(
+        return self.screen.text(
             "demo.vat_preview",
             title=preview.title,
             net=net,
             vat=preview.percent.normalize(),
             gross=preview.example_gross,
             count=preview.product_count,
+            sku=preview.example_sku,
         )
-        return f"{text} ({preview.example_sku})"
 
     # — accounts —
 

@@ -120,11 +120,11 @@ class Pulse:
         assert self._meter is not None
         took = Percentiles.of_us(self._meter.samples_us[-_SAMPLES:])
         accounts = self._status.accounts
-        params = {
+        params: dict[str, int | str] = {
             "orders": sum(market.orders for market in self._markets.values()),
             "rate": sum(map(self._rate, self._markets.values())),
-            "p50": -1 if took.p50 is None else took.p50,
-            "p99": -1 if took.p99 is None else took.p99,
+            "p50": _number(screen, took.p50),
+            "p99": _number(screen, took.p99),
             "backlog": self._status.backlog,
             "errors": sum(each.failures or 0 for each in accounts),
             "faults": self._faults,
@@ -139,7 +139,7 @@ class Pulse:
         seconds = min(_RECENT_S, max(1.0, (self._now_us - self._began_us) / 1_000_000))
         return round(len(market.recent_us) * 60 / seconds)
 
-    def _table(self, screen: Screen, params: dict[str, int]) -> Group:
+    def _table(self, screen: Screen, params: dict[str, int | str]) -> Group:
         assert self._status is not None
         table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         columns = ("market", "rate", "orders", "refused", "backlog", "tickets", "hub", "errors")
@@ -164,6 +164,10 @@ class Pulse:
             )
         below = (Text(screen.text(f"demo.table.{name}", **params)) for name in _BELOW)
         return Group(table, *below)
+
+
+def _number(screen: Screen, value: int | None) -> str:
+    return "–" if value is None else screen.catalog.number(value)
 
 
 def _milliseconds(account: AccountView) -> str:

@@ -95,7 +95,8 @@ class Screen:
         while True:
             await asyncio.sleep(_TICK_S)
             if time.monotonic() - self._said_s >= _PLAIN_EVERY_S:
-                self.line(f"{INDENT}{self._doing} … {time.monotonic() - began_s:.0f} s")
+                took_s = round(time.monotonic() - began_s)
+                self.point("demo.heartbeat", what=self._doing, seconds=took_s)
 
     def doing(self, key: str, **params: Param) -> None:
         """What is under way now, and how far it is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import warnings
 from datetime import datetime, tzinfo
 from decimal import Decimal
@@ -70,7 +71,8 @@ class Catalog:
 
     A text names its parameters in braces, with a kind after a colon: ``{amount:money}``,
     ``{price:digits}`` (a number that was kept as text, such as ``1068.90``), ``{count:number}``,
-    ``{rate:percent}`` (20 means 20 %), ``{at:time}``, ``:time_ms``, ``:date``, ``:datetime``;
+    ``{rate:percent}`` (20 means 20 %), ``{at:time}``, ``:time_ms``, ``:date``, ``:datetime``,
+    ``{name:word}`` (one word of a command line: quoted where a shell would take it for several);
     without a kind the value is printed as it is.
 
     A key with CLDR plural forms is written ``key.one``, ``key.other`` … and chosen by the
@@ -176,6 +178,8 @@ class Catalog:
         match kind, value:
             case "", _:
                 return str(value)
+            case "word", _:
+                return shlex.quote(str(value))
             case "money", Amount():
                 return self.money(value)
             case "digits", str() if _NUMBER.fullmatch(value):
