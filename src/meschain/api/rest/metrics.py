@@ -30,7 +30,7 @@ async def live() -> dict[str, str]:
 async def ready(parts: NamedDependency[Parts]) -> HealthView:
     """503 while the database is away, and from the moment on in which the process is stopping."""
     if parts.stopping.is_set():
-        raise ApiProblem("database_away", 503, {"retry-after": "1"})
+        raise ApiProblem("stopping", 503, {"retry-after": "1"})
     return await health_of(parts)
 
 
