@@ -381,8 +381,8 @@ async def test_what_is_missing_is_named_for_each_variant_and_kept_with_its_draft
         "COLOR": [("listing.missing.value", {"attribute": "Renk", "value": "Petrol"})],
         "SIZE": [("listing.missing.attribute", {"attribute": "Beden"})],
         "BARE": [
-            ("listing.missing.category", {"value": ""}),
-            ("listing.missing.brand", {"value": ""}),
+            ("listing.missing.category_none", {}),
+            ("listing.missing.brand_none", {}),
             ("listing.missing.title", {"language": "tr"}),
             ("listing.missing.image", {}),
             ("listing.missing.barcode", {}),

@@ -81,6 +81,13 @@ class _Gaps(list[ListingProblem]):
     def add(self, what: str, **params: str) -> None:
         self.append(ListingProblem(f"listing.missing.{what}", params))
 
+    def add_unmapped(self, what: str, ours: str) -> None:
+        """A word of ours that the table does not hold; "": there is none to be held."""
+        if ours:
+            self.add(what, value=ours)
+        else:
+            self.add(f"{what}_none")
+
 
 def draft_listing(
     facts: VariantFacts,
@@ -99,7 +106,7 @@ def draft_listing(
     gaps = _Gaps()
     category_id = mapping.category(facts.category_path) if facts.category_path else None
     if category_id is None:
-        gaps.add("category", value=facts.category_path)
+        gaps.add_unmapped("category", facts.category_path)
     brand = _brand(facts, mapping, attributes, gaps)
     chosen = _attributes(facts, mapping, category_id or "", attributes, gaps)
     words = _words(facts, manifest, gaps)
@@ -153,7 +160,7 @@ def _brand(
 ) -> Mapped:
     brand = mapping.brand(facts.brand)
     if brand is None:
-        gaps.add("brand", value=facts.brand)
+        gaps.add_unmapped("brand", facts.brand)
         return Mapped(None, "")
     # Where the brand is an attribute, it may take free text; else only their id will do.
     takes_text = any(each.is_brand and each.allows_custom for each in attributes)
