@@ -177,6 +177,21 @@ async def test_every_command_explains_itself_in_every_language_with_an_example(
             assert f" meschain {' '.join(path)}" in said.out, f"{path} has no example"
 
 
+def test_every_command_that_ends_can_answer_with_json() -> None:
+    without = []
+    for path in leaves(root):
+        command: click.Command = root
+        for name in path:
+            assert isinstance(command, click.Group)
+            below = command.get_command(click.Context(command), name)
+            assert below is not None
+            command = below
+        if not isinstance(command, click.Group):
+            options = {option for param in command.params for option in param.opts}
+            without += [] if "--json" in options else [path]
+    assert without == [("worker",)]
+
+
 async def test_names_of_values_are_in_the_readers_language_too(shell: Shell) -> None:
     said = (await shell("account", "arm", "--help", "--language", "tr")).out
     assert " account arm [SEÇENEKLER] AD\n" in said
@@ -197,6 +212,46 @@ async def test_mistakes_in_typing_are_explained_in_the_readers_language(shell: S
         told = await shell("--language", "tr", *words, status=2)
         assert said in told.err
         assert told.out == ""
+
+
+# — mapping —
+
+
+async def test_the_ids_that_the_mapping_table_asks_for_are_found_by_their_names(
+    shop: Shell,
+) -> None:
+    async def found(*words: str) -> dict[str, str]:
+        document = (await shop("mapping", "find", *words, "--json")).document
+        return {str(each["theirs"]): str(each["name"]) for each in items(document["found"])}
+
+    assert await found("trendyol", "KAZAK") == {"607": "Giyim > Üst Giyim > Kazak"}
+    assert await found("trendyol", "ust", "kazak") == await found("trendyol", "kazak")
+    assert "1000481" in await found("n11", "gömlek")
+    attributes = await found("trendyol", "--category", "607")
+    assert attributes["47"] == "Renk"
+    assert await found("trendyol", "--category", "607", "renk") == {"47": "Renk"}
+    colors = await found("trendyol", "--category", "607", "--attribute", "47")
+    assert "Lacivert" in colors.values()
+    assert (await found("trendyol", "--brand", "Adımca"))["10407"] == "Adımca"
+    told = (await shop("mapping", "find", "trendyol", "--category", "607")).out
+    assert [line.split()[-1] for line in told.splitlines() if " Renk " in line] == ["yes"]
+    assert "Try fewer" in (await shop("mapping", "find", "trendyol", "yok-böyle")).out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--attribute 47", "needs --category"),
+        ("--brand", "needs the name"),
+        ("x --brand --category 607", "needs the name"),
+        ("--category 607 --attribute 9", "It has: "),
+        ("--category 99999999", "did not tell it"),
+    ],
+)
+async def test_what_cannot_be_looked_up_is_said(shop: Shell, words: str, said: str) -> None:
+    told = await shop("mapping", "find", "trendyol", *words.split(), status=1)
+    assert said in told.err
+    assert told.out == ""
 
 
 # — connecting —
@@ -317,6 +372,7 @@ async def test_what_no_merchant_can_have_is_not_stored(
 ) -> None:
     assert said in (await shell("merchant", "add", *words, status=1)).err
     assert (await shell("merchant", "list", "--json")).document["merchants"] == []
+    assert "meschain merchant add NAME" in (await shell("merchant", "list")).out
 
 
 async def test_what_is_in_the_catalog_only_is_to_be_published_next(
@@ -355,7 +411,7 @@ async def test_an_import_is_planned_first_and_a_bad_row_blocks_nothing(
     again = await shell("import", "products", str(catalog), "--language", "tr")
     assert "3 aynı kalan" in again.out
     missing = await shell("import", "products", "nowhere.csv", status=1)
-    assert "There is no file nowhere.csv" in missing.err
+    assert "There is no nowhere.csv. Check" in missing.err
 
 
 async def test_net_prices_of_a_dump_are_shown_with_their_vat(shell: Shell) -> None:
@@ -419,6 +475,25 @@ async def test_arming_stops_until_the_counts_are_confirmed_and_then_shelves_foll
     assert status["is_measured"] is False
 
 
+async def test_what_changes_an_account_says_so_to_scripts_too_and_nothing_asked_is_a_mistake(
+    shop: Shell,
+) -> None:
+    stored = (await shop("account", "show", "n11", "--json")).document
+    assert "--share" in (await shop("account", "set", "n11", status=1)).err
+    both = await shop("account", "set", "n11", "--maximum", "3", "--no-maximum", status=1)
+    assert "exclude each other" in both.err
+    assert (await shop("account", "show", "n11", "--json")).document == stored
+    said = await shop("account", "set", "n11", "--share", "50", "--maximum", "3", "--json")
+    policy = {"share_bps": 5_000, "buffer_units": 0, "quantity_max": 3}
+    assert said.document == {"account": "n11", **policy, "skus": 2}
+    disarmed = (await shop("account", "disarm", "n11", "--json")).document
+    assert disarmed == {"account": "n11", "state": "read_only"}
+    rests = (await shop("sync", "pause", "n11", "--json")).document
+    assert rests == {"account": "n11", "is_paused": True}
+    removed = (await shop("account", "remove", "n11", "--yes", "--json")).document
+    assert removed == {"account": "n11", "webhooks_ended": True}
+
+
 @pytest.mark.parametrize("command", ["merchant list", "up --port 0", "doctor"])
 async def test_a_data_folder_that_cannot_be_made_is_named_with_what_to_do(
     shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
@@ -431,6 +506,24 @@ async def test_a_data_folder_that_cannot_be_made_is_named_with_what_to_do(
     assert str(in_the_way / "home") in said.out + said.err
     if command != "doctor":
         assert "Name a folder in MESCHAIN_HOME" in said.err
+
+
+async def test_a_file_that_cannot_be_used_is_named_with_what_to_do(
+    shell: Shell, tmp_path: Path
+) -> None:
+    await shell("merchant", "add", "Kaya")
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("sku;quantity\n")
+    for file, said in (
+        (tmp_path, f"{tmp_path} is a folder. Name a file."),
+        (in_the_way / "x.csv", "should be a folder is a file. Correct the path."),
+        (tmp_path / "x" / "x.csv", f"There is no {tmp_path / 'x' / 'x.csv'}. Check"),
+    ):
+        for command in ("import stock", "export stock --to", "merchant import"):
+            told = await shell(*command.split(), str(file), status=1)
+            assert said in told.err, command
+    told = await shell("import", "stock", str(tmp_path), "--language", "tr", status=1)
+    assert "bir klasör. Bir dosya adı verin." in told.err
 
 
 async def test_what_is_written_can_go_to_standard_output_which_then_holds_nothing_else(

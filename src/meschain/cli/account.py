@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -424,6 +425,7 @@ def _forbidden(desk: Desk, row: AccountRow, forbids: StateForbids) -> Failure:
 @account.command("disarm")
 @click.argument("name")
 @for_merchant
+@reports
 @at_desk
 async def disarm(desk: Desk, name: str) -> None:
     await _change_state(desk, name, "read_only", "cli.account.disarmed")
@@ -432,6 +434,7 @@ async def disarm(desk: Desk, name: str) -> None:
 @account.command("pause")
 @click.argument("name")
 @for_merchant
+@reports
 @at_desk
 async def pause(desk: Desk, name: str) -> None:
     await _change_state(desk, name, "paused", "cli.account.paused")
@@ -440,6 +443,7 @@ async def pause(desk: Desk, name: str) -> None:
 @account.command("resume")
 @click.argument("name")
 @for_merchant
+@reports
 @at_desk
 async def resume(desk: Desk, name: str) -> None:
     await _change_state(desk, name, "armed", "cli.account.resumed")
@@ -459,7 +463,8 @@ async def _change_state(desk: Desk, name: str, to: str, said: str) -> None:
             )
         except StateForbids as forbids:
             raise _forbidden(desk, row, forbids) from forbids
-    desk.out.say(said, name=row.name)
+    if not desk.out.document({"account": row.name, "state": to}):
+        desk.out.say(said, name=row.name)
 
 
 # — changing and removing —
@@ -472,6 +477,7 @@ async def _change_state(desk: Desk, name: str, to: str, said: str) -> None:
 @click.option("--maximum", type=Whole())
 @click.option("--no-maximum", is_flag=True)
 @for_merchant
+@reports
 @at_desk
 async def set_(
     desk: Desk,
@@ -482,6 +488,10 @@ async def set_(
     maximum: int | None,
     no_maximum: bool,
 ) -> None:
+    if not no_maximum and (share, buffer, maximum) == (None, None, None):
+        raise Failure("account_set_nothing", name=name)
+    if no_maximum and maximum is not None:
+        raise Failure("account_set_both")
     row = await desk.account(name)
     share_bps = row.share_bps if share is None else int(share * 100)
     if share is not None and (share_bps > 10_000 or share_bps != share * 100):
@@ -502,7 +512,8 @@ async def set_(
         policy,
         actor=desk.actor,
     )
-    desk.out.say("cli.account.policy", name=name, count=count)
+    if not desk.out.document({"account": row.name, **asdict(policy), "skus": count}):
+        desk.out.say("cli.account.policy", name=name, count=count)
 
 
 @account.command("conflict-rule")
@@ -548,16 +559,18 @@ async def conflict_rule(
 @click.argument("name")
 @click.option("--yes", "is_sure", is_flag=True)
 @for_merchant
+@reports
 @at_desk
 async def remove(desk: Desk, *, name: str, is_sure: bool) -> None:
     row = await desk.account(name)
     if not is_sure:
         raise Failure("remove_needs_yes", name=name)
-    await delete_webhooks(desk, row)
+    is_ended = await delete_webhooks(desk, row)
     await remove_account(
         desk.hub.database, desk.hub.clock, desk.merchant_id, row.account_id, actor=desk.actor
     )
-    desk.out.say("cli.account.removed", name=name)
+    if not desk.out.document({"account": row.name, "webhooks_ended": is_ended}):
+        desk.out.say("cli.account.removed", name=name)
 
 
 async def delete_webhooks(desk: Desk, row: AccountRow) -> bool:

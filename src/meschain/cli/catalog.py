@@ -31,6 +31,7 @@ from meschain.cli.files import daily, history
 from meschain.cli.help import Exact, File, Group, Misused, OneOf, Whole, for_merchant, reports
 from meschain.cli.imports import runs
 from meschain.cli.imports.change import change_text
+from meschain.cli.reference import find
 from meschain.cli.session import at_desk
 from meschain.domain.money import Money, Rounding
 from meschain.exchange import (
@@ -417,6 +418,9 @@ async def export(desk: Desk, file: Path, marketplace: str | None) -> None:
         write_mapping(target, rows)
     if not desk.out.document({"file": str(file), "rows": len(rows)}):
         desk.out.say("cli.mapping.exported", file=str(file), count=len(rows))
+
+
+mapping.add_command(find)
 
 
 # — other files that come in —

@@ -254,6 +254,7 @@ def _person_pairs(person: Person) -> dict[str, str]:
 @click.argument("sku")
 @click.option("--account")
 @for_merchant
+@reports
 @at_desk
 async def link_line(desk: Desk, number: str, item: str, sku: str, account: str | None) -> None:
     found = await _find(desk, number, account)
@@ -272,7 +273,8 @@ async def link_line(desk: Desk, number: str, item: str, sku: str, account: str |
     except LineNotOpen as closed:
         items = ", ".join(each.item_key for each in found.items if each.sku is None)
         raise Failure("line_not_open", item=item, known=items or "–") from closed
-    desk.out.say("cli.order.linked", number=number, item=item, sku=sku)
+    if not desk.out.document({"order": number, "item": item, "sku": sku}):
+        desk.out.say("cli.order.linked", number=number, item=item, sku=sku)
 
 
 # — on the package —

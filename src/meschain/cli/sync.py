@@ -281,6 +281,7 @@ def _is_done(account: Progress, begun_us: int) -> bool:
 @sync.command("pause")
 @click.argument("account", required=False)
 @for_merchant
+@reports
 @at_desk
 async def pause(desk: Desk, account: str | None) -> None:
     await _rest(desk, account, is_paused=True)
@@ -289,6 +290,7 @@ async def pause(desk: Desk, account: str | None) -> None:
 @sync.command("resume")
 @click.argument("account", required=False)
 @for_merchant
+@reports
 @at_desk
 async def resume(desk: Desk, account: str | None) -> None:
     await _rest(desk, account, is_paused=False)
@@ -304,4 +306,5 @@ async def _rest(desk: Desk, account: str | None, *, is_paused: bool) -> None:
         is_paused=is_paused,
         actor=desk.actor,
     )
-    desk.out.say("cli.sync.paused" if is_paused else "cli.sync.resumed")
+    if not desk.out.document({"account": account, "is_paused": is_paused}):
+        desk.out.say("cli.sync.paused" if is_paused else "cli.sync.resumed")

@@ -93,6 +93,7 @@ def _host(url: str) -> str:
 @click.argument("account")
 @click.argument("webhook_id")
 @for_merchant
+@reports
 @at_desk
 async def remove(desk: Desk, account: str, webhook_id: str) -> None:
     row = await desk.account(account)
@@ -104,4 +105,5 @@ async def remove(desk: Desk, account: str, webhook_id: str) -> None:
     outcome = await webhooks.delete(found[0].url, webhook_id, Call(guard=served))
     if isinstance(outcome, Problem):
         raise Failure("webhook_refused", name=row.name, words=outcome_words(outcome, desk.words))
-    desk.out.say("cli.webhook.removed", name=row.name)
+    if not desk.out.document({"account": row.name, "webhook_id": webhook_id}):
+        desk.out.say("cli.webhook.removed", name=row.name)
