@@ -205,7 +205,7 @@ def test_units_sold_beyond_stock_are_said(
     )
     out = kaya / "out"
     said = document("export", "products", "--to", str(out), "--format", form)
-    assert said["not_held"]["below_zero"] == 1  # type: ignore[index]
+    assert said["not_held"]["below_zero"] == 1
     back = "csv" if form is ExportFormat.XLSX else form
     found = document("import", "products", str(out), "--plan", "--format", back)["counts"]
     assert found["refused"] == 0
