@@ -772,10 +772,10 @@ class Home:
         kept = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
         self._environment = kept | {"MESCHAIN_HOME": str(folder), "MESCHAIN_LANG": "en"}
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "meschain", *words],
-            env=self._environment,
+            env=self._environment | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -840,3 +840,20 @@ def test_a_command_that_waits_for_another_says_so(home: Home) -> None:
     out, err = waiting.communicate(timeout=PATIENCE_S)
     assert waiting.returncode == 0, err
     assert "Kaya" in out
+
+
+@pytest.mark.slow
+def test_an_interrupt_while_the_program_is_read_ends_it_without_a_traceback(
+    home: Home, tmp_path: Path
+) -> None:
+    """A module that takes its time stands for a slow disk."""
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    text = "import sys, time\nprint('reading', flush=True)\ntime.sleep(60)\n"
+    (slow / "click.py").write_text(text, encoding="utf-8")
+    reading = home.start("merchant", "list", PYTHONPATH=str(slow))
+    assert reading.stdout is not None
+    assert reading.stdout.readline() == "reading\n"
+    reading.send_signal(signal.SIGINT)
+    _, err = reading.communicate(timeout=PATIENCE_S)
+    assert (reading.returncode, err) == (130, "")

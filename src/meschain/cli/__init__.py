@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from meschain.cli.tree import root
+import sys
+from importlib import import_module
+from typing import Final
+
+INTERRUPTED: Final = 130
 
 
 def main() -> None:
     """The entry point ``meschain``."""
-    root.main(prog_name="meschain")
-
-
-__all__ = ["main", "root"]
+    try:
+        import_module("meschain.cli.tree").root.main(prog_name="meschain")
+    except KeyboardInterrupt:
+        # Reading the program takes a moment. There is nothing yet to end, and no text to say it in.
+        sys.exit(INTERRUPTED)

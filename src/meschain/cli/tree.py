@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import click
 
 from meschain import __version__
+from meschain.cli import INTERRUPTED
 from meschain.cli.failure import Failure, explain
 from meschain.cli.help import Group, misuse
 from meschain.cli.session import Session
@@ -52,7 +53,6 @@ _COMMANDS: Final = {
     "doctor": "doctor:doctor",
     "logs": "logs:logs",
 }
-_INTERRUPTED: Final = 130
 _DEFECT: Final = 70
 _MISUSED: Final = 2
 
@@ -99,7 +99,7 @@ class Root(Group):
             return _MISUSED
         except (click.Abort, KeyboardInterrupt):
             session.out.note("cli.interrupted")
-            return _INTERRUPTED
+            return INTERRUPTED
         except BrokenPipeError:
             # Whoever read us has had enough, as `head` does. Nothing more can be said to them.
             sys.stdout = None
