@@ -31,6 +31,7 @@ from meschain.sandbox.faults import Fault
 from meschain.sandbox.host import SandboxHost
 from meschain.sandbox.world import ParcelState, Shelf, ShelfState, Shop
 from meschain.store.embedded import EmbeddedPostgres
+from meschain.store.embedded.postmaster import home_of
 from meschain.sync.account import ServedAccount
 from meschain.sync.ownership import Claimed
 
@@ -857,3 +858,18 @@ def test_an_interrupt_while_the_program_is_read_ends_it_without_a_traceback(
     reading.send_signal(signal.SIGINT)
     _, err = reading.communicate(timeout=PATIENCE_S)
     assert (reading.returncode, err) == (130, "")
+
+
+@pytest.mark.slow
+def test_a_database_that_is_gone_is_not_taken_for_one_that_was_never_made(home: Home) -> None:
+    assert "there is no database yet" in home.run("doctor")
+    home.run("merchant", "add", "Kaya")
+    home.run("plan")
+    cluster = home_of(home.folder / "postgres") / "cluster"
+    away = cluster.rename(cluster.with_name("away"))
+    looking = home.start("doctor")
+    out, _ = looking.communicate(timeout=PATIENCE_S)
+    assert looking.returncode == 1
+    assert f"{cluster}: the database of this hub is gone" in out
+    away.rename(cluster)
+    assert "Kaya" in home.run("merchant", "list")

@@ -24,7 +24,7 @@ from meschain.store.vault import Vault
 from meschain.testing.shop import Shop
 
 Connection = psycopg.Connection[tuple[object, ...]]
-DOCTOR = Path("src/meschain/app/keeping/doctor.py")
+DOCTORS = (Path("src/meschain/app/keeping/doctor.py"), Path("src/meschain/cli/doctor.py"))
 
 
 @pytest.fixture
@@ -179,6 +179,8 @@ def test_backups_that_are_missing_late_untried_or_bad_are_found(place: Place) ->
     assert "backup_none" in kinds(look(planned), "wrong")
     folder.write_text("in the way")
     assert "backup_unreadable" in kinds(look(planned), "wrong")
+    sealed = replace(planned, backup_key=place.home / "backup.key")
+    assert "backup_key_missing" in kinds(look(sealed), "wrong")
 
 
 def test_a_hub_that_died_and_a_clock_that_is_off_are_found(well: Shop, place: Place) -> None:
@@ -202,9 +204,9 @@ def texts(language: str) -> dict[str, str]:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_finding_has_a_text_and_every_bad_one_says_what_to_do(language: str) -> None:
     words = Catalog.load(language)
-    code = DOCTOR.read_text(encoding="utf-8")
+    code = "".join(each.read_text(encoding="utf-8") for each in DOCTORS)
     found = set(re.findall(r'"([a-z]+(?:_[a-z]+)*)", "(?:good|notice|wrong)"', code))
-    found -= {"good", "notice", "wrong"}
+    found -= {"good", "notice", "wrong", "green", "yellow"}
     found |= {"disk_low", "backup_old", "database_old", "refused", "throttled", "clock_off"}
     assert len(found) > 35
     good = {"program", "hub", "key", "database", "disk", "backup", "clock", "accounts"}

@@ -205,6 +205,24 @@ def test_a_killed_server_comes_back_at_the_same_address_with_all_that_was_commit
     assert postgres.pid != first
 
 
+def test_a_server_whose_disk_is_gone_is_started_again_when_it_is_back(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server, "DISK_FULL_PAUSE_S", 0.05)
+    url = postgres.start()
+    store_value(url, 1)
+    pid = postgres.pid
+    assert pid is not None
+    away = postgres.cluster.rename(postgres.cluster.with_name("away"))
+    os.kill(pid, signal.SIGKILL)
+    until_s = time.monotonic() + SETTLE_TIMEOUT_S
+    while "its disk is full or gone" not in caplog.text:
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
+    away.rename(postgres.cluster)
+    assert values_once_it_answers(url) == [1]
+
+
 @pytest.mark.slow
 def test_a_server_that_keeps_dying_is_given_up_and_can_be_started_by_hand(
     postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -57,8 +57,13 @@ def _findings(session: Session) -> list[Finding]:
     looking = Doctor(_place(settings), SystemClock().now())
     looking.look_around()
     is_embedded = settings.database_url is None
-    if is_embedded and not (home_of(settings.postgres_dir) / "cluster").exists():
-        looking.add("database_none", "notice")
+    cluster = home_of(settings.postgres_dir) / "cluster"
+    if is_embedded and not cluster.exists():
+        # The key is made by the first hub, after its database.
+        if settings.master_key.exists():
+            looking.add("database_gone", "wrong", str(cluster))
+        else:
+            looking.add("database_none", "notice")
         return looking.findings
     try:
         with (
@@ -83,6 +88,7 @@ def _place(settings: Settings) -> Place:
         database_folder=None if settings.database_url else home_of(settings.postgres_dir),
         master_key=settings.master_key,
         backup_folder=settings.backup_folder,
+        backup_key=settings.backup_key_file,
         plan=settings.backup,
         hub_pid=pid,
         hub_lives=is_held,

@@ -57,13 +57,17 @@ def logs(
     )
     reader = LogReader(folder)
     while True:
+        is_any = False
         for line in reader.read(wanted):
+            is_any = True
             if session.out.as_json:
                 sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
             else:
                 _say(session, line)
         sys.stdout.flush()
         if not follow:
+            if not is_any:
+                session.out.note("cli.logs.nothing")
             return
         time.sleep(_LOOK_S)
 

@@ -17,7 +17,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from meschain import __version__
-from meschain.app.keeping.backups import BackupPlan, backups_in, read_proof
+from meschain.app.keeping.backups import BackupPlan, Kept, backups_in, read_proof
 from meschain.channel.clock import microseconds
 from meschain.store.migrate import migrations
 from meschain.store.sql import query
@@ -62,6 +62,7 @@ class Place:
     plan: BackupPlan | None
     hub_pid: int | None  # of the hub that says it runs here,
     hub_lives: bool = False  # and whether it does
+    backup_key: Path | None = None  # the file with the key that seals backups
 
 
 class _Server(msgspec.Struct, frozen=True):
@@ -160,13 +161,19 @@ class Doctor:
         folder, plan = self.place.backup_folder, self.place.plan
         if plan is None:
             self.add("backup_unplanned", "notice")
+        key = self.place.backup_key
+        if key is not None and not key.exists():
+            self.add("backup_key_missing", "wrong", str(key))
         try:
             kept = backups_in(folder)
         except OSError as wrong:
             self.add("backup_unreadable", "wrong", str(folder), words=wrong.strerror or str(wrong))
             return
         # One from the future was made while a clock was wrong: it says nothing of today.
-        newest = next((each for each in kept if each.at <= self.now), None)
+        self._newest_backup(next((each for each in kept if each.at <= self.now), None))
+
+    def _newest_backup(self, newest: Kept | None) -> None:
+        folder, plan = self.place.backup_folder, self.place.plan
         if newest is None:
             if plan is not None:
                 self.add("backup_none", "wrong", str(folder))

@@ -475,17 +475,18 @@ class EmbeddedPostgres:
     def _watch(self) -> None:
         """Start the server again when it dies; give up when it keeps dying.
 
-        A full disk is no reason to give up: somebody will make room, and the server, whose last
-        words found none either, then only has to be started.
+        A disk that is full or gone is no reason to give up: somebody will make room or attach it,
+        and the server, whose last words found none either, then only has to be started.
         """
         deaths_at: list[float] = []
         is_full_told = False
         while not self._stopping.wait(WATCH_S):
             if self._is_alive():
                 continue
-            if shutil.disk_usage(self._home).free < DISK_FREE_BYTES_MIN:
+            if not self._has_room():
                 if not is_full_told:
-                    log.critical("PostgreSQL ended: the disk is full", extra={"pid": self.pid})
+                    words = "PostgreSQL ended: its disk is full or gone"
+                    log.critical(words, extra={"pid": self.pid})
                 is_full_told = True
                 self._stopping.wait(DISK_FULL_PAUSE_S)
                 continue
@@ -495,11 +496,17 @@ class EmbeddedPostgres:
             try:
                 self._restart(deaths=len(deaths_at))
             except (EmbeddedPostgresError, OSError) as error:
-                if shutil.disk_usage(self._home).free < DISK_FREE_BYTES_MIN:
+                if not self._has_room():
                     continue
                 log.critical("PostgreSQL is not started again", extra={"reason": str(error)})
                 self._process = self._postmaster = None
                 return
+
+    def _has_room(self) -> bool:
+        try:
+            return shutil.disk_usage(self.cluster).free >= DISK_FREE_BYTES_MIN
+        except OSError:
+            return False
 
     def _restart(self, *, deaths: int) -> None:
         if deaths > RESTARTS_MAX:
