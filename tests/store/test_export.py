@@ -6,6 +6,9 @@ import asyncio
 import csv
 import gzip
 import json
+import os
+import subprocess
+import sys
 from collections import defaultdict
 from datetime import date
 from decimal import Decimal
@@ -455,6 +458,23 @@ def test_a_merchant_of_another_country_need_not_repeat_its_currency_and_language
     plan = document("import", "products", str(out), "--plan", "--format", back)
     assert plan["products_updated"] == []
     assert plan["counts"]["variants_unchanged"] == 1, plan["updated"]
+
+
+@pytest.mark.usefixtures("kaya")
+def test_a_reader_who_has_had_enough_is_no_failure(home: Path, database_url: str) -> None:
+    """As in ``meschain export stock --to - | head -1``."""
+    environment = {**os.environ, "DATABASE_URL": database_url, "MESCHAIN_HOME": str(home / "home")}
+    words = (sys.executable, "-m", "meschain", "export", "stock", "--to", "-")
+    with subprocess.Popen(
+        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as command:
+        assert command.stdout is not None
+        assert command.stderr is not None
+        command.stdout.close()
+        said = command.stderr.read().decode()
+        assert command.wait(timeout=120) == 0, said
+    assert "Traceback" not in said
+    assert "Exception" not in said
 
 
 PAST = (

@@ -113,6 +113,7 @@ class Output:
             yield part
             with part.open("rb") as made:
                 shutil.copyfileobj(made, sys.stdout.buffer)
+                sys.stdout.buffer.flush()
 
     # — remarks —
 

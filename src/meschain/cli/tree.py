@@ -74,6 +74,15 @@ class Root(Group):
         assert isinstance(command, click.Command)
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Whoever read us has had enough, as `head` does. Nothing more can be said to them, and
+            # nothing went wrong: click would end with a status that says so.
+            sys.stdout = None
+            return 0
+
     def main(  # type: ignore[override]  # never a value: what click would do itself is done here
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: object
     ) -> NoReturn:
@@ -100,10 +109,6 @@ class Root(Group):
         except (click.Abort, KeyboardInterrupt):
             session.out.note("cli.interrupted")
             return INTERRUPTED
-        except BrokenPipeError:
-            # Whoever read us has had enough, as `head` does. Nothing more can be said to them.
-            sys.stdout = None
-            return 0
         except Exception as defect:  # noqa: BLE001 – the process edge: nobody reads a traceback
             return _end(defect, session.out.warn, session.catalog)
         return status if isinstance(status, int) else 0

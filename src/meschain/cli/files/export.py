@@ -224,10 +224,10 @@ async def _write(
             sheet.put(row)
             if not sheet.count % _TICK_ROWS:
                 tick(sheet.count, 0)
-        with desk.out.written(path) as target:
-            count = _finish(
-                lambda: write_sheet(target, columns, _told(sheet, tick), style, numeric=numeric)
-            )
+    with desk.out.progress("cli.export.writing") as told, desk.out.written(path) as target:
+        count = _finish(
+            lambda: write_sheet(target, columns, _told(sheet, told), style, numeric=numeric)
+        )
     if not desk.out.document({"file": str(path), "format": _form(form, path), "rows": count}):
         desk.out.say("cli.export.done", file=str(path), rows=count)
 
