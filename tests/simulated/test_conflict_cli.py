@@ -112,6 +112,16 @@ def test_a_problem_is_told_with_its_money_and_what_to_do(owner: Owner) -> None:
     assert problem["params"]["theirs"] == {"minor": 109_500, "currency": "TRY", "amount": "1095.00"}
 
 
+def test_a_listing_that_lacks_something_says_what(owner: Owner) -> None:
+    owner.shop.connection.execute(
+        "UPDATE listing SET state = 'draft', problems ="
+        """ '[{"key": "listing.missing.category", "params": {"value": "Giyim"}}]'"""
+        " WHERE listing_id = %s",
+        (owner.shop.listings["east", "A"],),
+    )
+    assert "“Giyim” kategorisi eşleştirilmemiş" in owner("problems", "--language", "tr")
+
+
 def test_one_answer_for_the_hub_sends_ours_again(owner: Owner) -> None:
     owner.edited("A", PRICE, 9_000)
     owner("conflict", "resolve", "A", "east", "--keep", "hub")

@@ -11,7 +11,7 @@ from meschain.app.queries.health import percentiles, read_status
 from meschain.app.queries.listings import ListingCell, read_listings, read_recent_listings
 from meschain.app.queries.orders import read_orders
 from meschain.app.queries.paging import CursorInvalid, cursor_of, position_of
-from meschain.app.queries.problems import read_problems
+from meschain.app.queries.problems import Lack, read_problems
 from meschain.channel.clock import SystemClock, microseconds
 from meschain.domain.order import (
     Address,
@@ -273,13 +273,24 @@ async def test_every_problem_has_the_marketplaces_words_and_a_fix(
     )
     connection.execute(
         "UPDATE listing SET state = 'rejected', observed_at = created_at, problems ="
-        """ '[{"code": "IMG", "words": "Görsel bulanık", "advice": ""}, "Marka yok"]'"""
+        """ '[{"key": "listing.rejected", "words": "Görsel bulanık"}, "Marka yok"]'"""
         " WHERE listing_id = %s",
         (stocked.listings["east", "B"],),
     )
+    connection.execute(
+        "UPDATE listing SET state = 'draft', created_at = created_at - interval '1 day', problems ="
+        """ '[{"key": "listing.missing.category", "params": {"value": "Giyim"}}]'"""
+        " WHERE listing_id = %s",
+        (stocked.listings["west", "B"],),
+    )
     sell(stocked, "east", 1, "UNHEARD-OF")
     page = await read_problems(database, merchant, limit=10)
-    alert, offer, listing = page.items
+    alert, offer, listing, draft = page.items
+    assert (draft.message, draft.words, draft.lacks) == (
+        "problem.listing.incomplete",
+        [],
+        [Lack("listing.missing.category", {"value": "Giyim"})],
+    )
     assert (alert.message, alert.advice, alert.params) == (
         "alert.order.unknown_sku",
         "alert.order.unknown_sku.advice",
@@ -292,11 +303,11 @@ async def test_every_problem_has_the_marketplaces_words_and_a_fix(
         "A",
         "west",
     )
-    assert (listing.message, listing.words, listing.advice, listing.code) == (
+    assert (listing.message, listing.words, listing.lacks, listing.advice) == (
         "problem.listing.rejected",
         ["Görsel bulanık", "Marka yok"],
+        [],
         "advice.listing.rejected",
-        "IMG",
     )
     pages = [await read_problems(database, merchant, limit=1)]
     while pages[-1].next_cursor is not None:

@@ -13,6 +13,7 @@ _PREFIXES: Final = (
     "age.",
     "agreement.",
     "alert.",
+    "listing.missing.",
     "listing_state.",
     "package_state.",
     "page.",

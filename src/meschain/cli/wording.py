@@ -41,4 +41,5 @@ def problem_words(out: Output, problem: ProblemView) -> tuple[str, str]:
     }
     words = out.catalog
     advice = words.text(problem.advice, **params) if problem.advice in words else ""
-    return words.text(problem.message, **params), advice
+    lacks = [words.text(each.key, **each.params) for each in problem.lacks]
+    return words.text(problem.message, **params), " ".join(filter(None, (*lacks, advice)))

@@ -8,16 +8,24 @@ import msgspec
 from meschain.app.queries.paging import Page, cursor_of, position_of
 from meschain.app.queries.view import MoneyView, instant, money_view
 from meschain.store.unit_of_work import Database
+from meschain.sync.listing.storefront import ListingProblem
 
 Kind = Literal["offer", "listing", "alert"]
 Param = str | int | MoneyView
+
+
+class Lack(msgspec.Struct, frozen=True):
+    """A message key of ours with its parameters; its text says what to do, too."""
+
+    key: str
+    params: dict[str, str]
 
 
 class ProblemView(msgspec.Struct, frozen=True, kw_only=True):
     """One open problem.
 
     ``message`` and ``advice`` are message keys: what happened, and what to do about it.
-    ``words`` are the marketplace's own.
+    ``words`` are the marketplace's own; ``lacks`` what a listing lacks, in ours.
     """
 
     problem_id: str
@@ -29,17 +37,10 @@ class ProblemView(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     params: dict[str, Param]
     words: list[str]
+    lacks: list[Lack]
     code: str
     advice: str
     times: int
-
-
-class ListingProblem(msgspec.Struct, frozen=True):
-    """An element of ``listing.problems``."""
-
-    code: str = ""
-    words: str = ""
-    advice: str = ""
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -87,7 +88,7 @@ async def read_problems(
 
 def _view(row: _Row) -> ProblemView:
     said = row.words if isinstance(row.words, list) else [row.words]
-    details = [ListingProblem(words=each) if isinstance(each, str) else each for each in said]
+    details = [ListingProblem("", words=each) if isinstance(each, str) else each for each in said]
     message, advice = row.message, row.advice or next((d.advice for d in details if d.advice), "")
     if row.kind == "offer":
         message = f"problem.offer.{_OFFER_FIELDS[row.field]}"
@@ -109,13 +110,15 @@ def _view(row: _Row) -> ProblemView:
         message=message,
         params=_params(row.params),
         words=[detail.words for detail in details if detail.words],
-        code=row.code if row.kind == "offer" else next((d.code for d in details if d.code), ""),
+        lacks=[Lack(each.key, each.params) for each in details if each.key.startswith(_LACKS)],
+        code=row.code if row.kind == "offer" else "",
         advice=advice,
         times=row.times,
     )
 
 
 _STATES = frozenset({"rejected", "locked"})
+_LACKS = "listing.missing."
 
 
 def _params(stored: dict[str, str | int | bool | None]) -> dict[str, Param]:
