@@ -75,7 +75,7 @@ def test_what_stays_is_said_with_its_reason(home: Path) -> None:
     assert [(each["code"], each["reason_code"]) for each in kept] == [("KZK-M", "undo.moved")]
     said = run("import", "undo", number, "--language", "tr")
     assert "KZK-M" in said
-    assert "Stoku başka bir işlemle değişmiş." in said
+    assert "Stoğu başka bir işlemle değişmiş." in said
 
 
 def test_work_that_says_nothing_is_seen_to_go_on() -> None:

@@ -551,7 +551,7 @@ def test_suppliers_feeds_come_along_and_wait_for_a_look(
         )
         assert feed == ("tedarikçi", address, 3600, False, 7, True)
         listed = new.invoke("feed", "list", "--merchant", address[:25]).stdout
-        assert 'feed run "tedarikçi"' in listed
+        assert "feed run 'tedarikçi'" in listed
         # Its account has no addresses: what cannot be opened does not keep it here.
         new.invoke("merchant", "delete", address[:25], "--confirm", address[:25],
                    "--without-export")  # fmt: skip
