@@ -77,6 +77,11 @@ class Settings:
         return self.home / "master.key"
 
     @property
+    def erasure_log(self) -> Path:
+        """Which orders' buyers asked to be forgotten, for the day a backup is restored."""
+        return self.home / "erasure-requests.jsonl"
+
+    @property
     def postgres_dir(self) -> Path:
         """The embedded server's folder."""
         return self.home / "postgres"

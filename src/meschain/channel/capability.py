@@ -121,6 +121,7 @@ class OrderLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     pages_max: int  # a read that needs more pages is cut into smaller windows
     newest_first: bool = False  # True: a page older than what is known ends the read
     horizon_s: float = 0.0  # how far beyond now the window must reach (clock doubts)
+    personal_days_max: int | None = None  # buyers' data may be kept so long; None: not stated
     source: str
 
 

@@ -158,6 +158,9 @@ async def show(
         age=desk.out.age(found.placed_at, now),
         payable=desk.out.money(found.payable),
     )
+    if found.erased_at is not None:
+        at = desk.words.moment(found.erased_at, "date")
+        desk.out.say("cli.personal-data.erased_at", date=at)
     desk.out.table(
         ("item", "sku", "title", "units", "backorder"),
         [
@@ -192,10 +195,11 @@ def _show_package(desk: Desk, found: OrderDetail, package: PackageDetail) -> Non
         number=package.external_id,
         state=_state(desk, package.state, package.state_raw) + wanted,
     )
+    erased = "" if found.erased_at is None else desk.words.text("cli.personal-data.erased")
     pairs = {
         "carrier": package.carrier,
-        "cargo_code": package.cargo_code,
-        "tracking": package.tracking_number,
+        "cargo_code": package.cargo_code or erased,
+        "tracking": package.tracking_number or erased,
         "desi": "" if package.desi is None else desk.out.number(package.desi),
         "ship_by": ""
         if package.ship_by is None

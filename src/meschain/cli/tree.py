@@ -40,6 +40,7 @@ _COMMANDS: Final = {
     "stock": "stock:stock",
     "price": "stock:price",
     "order": "order:order",
+    "personal-data": "personal_data.command:personal_data",
     "sync": "sync:sync",
     "plan": "plan:plan",
     "why": "why:why",

@@ -28,6 +28,7 @@ TABLES: Final = (
     *("orders", "order_line", "reservation", "package", "package_line", "package_wish"),
     *("return_claim", "return_line", "question", "settlement", "settlement_line", "invoice"),
     *("alert", "audit", "import_run", "past_order", "past_order_line", "supplier_feed"),
+    "erasure_request",
 )
 LEFT_OUT: Final = {
     "merchant": "its facts stand in archive.json",

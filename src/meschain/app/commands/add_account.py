@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from meschain.store.unit_of_work import Database
 
 CREDENTIALS: Final = "account.credentials"
+PERSONAL_DAYS: Final = 180  # after an order's end, where nobody states another time; ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,9 @@ async def add_account(
                 "settings": msgspec.json.encode(dict(account.settings)).decode(),
                 "quantity_max": manifest.offers.quantity_max,
                 "lowers_own_shelf": manifest.offers.shelf_decrement == "at_order",
+                "personal_days": min(
+                    PERSONAL_DAYS, manifest.orders.personal_days_max or PERSONAL_DAYS
+                ),
                 "now": now,
             },
         )

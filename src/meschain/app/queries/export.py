@@ -208,34 +208,37 @@ async def orders(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
+    erased: str,
 ) -> AsyncIterator[Row]:
     """A row for each line, first the history that was imported, then each package's, oldest first.
 
-    ``until`` itself is left out. Buyers' personal data stays sealed. Times are UTC; amounts keep
-    the digits they came with.
+    ``until`` itself is left out. Buyers' personal data stays sealed; ``erased`` is the word for
+    what was erased. Times are UTC; amounts keep the digits they came with.
     """
     span = {"merchant": merchant_id, "since": since, "until": until, "limit": _ORDERS}
     async with database.frozen(merchant_id) as unit:
         async for _, *order in _pages(unit, "export.past_orders", span):
-            for row in _of_order(order):
+            for row in _of_order(order, erased):
                 yield row
         at, after = _FIRST, 0
         while True:
             rows = await unit.rows("export.orders", span | {"after_at": at, "after": after})
             for _, *order in rows:
-                for row in _of_order(order):
+                for row in _of_order(order, erased):
                     yield row
             if len(rows) < _ORDERS:
                 return
             after, at = rows[-1][0], rows[-1][1]
 
 
-def _of_order(order: Sequence[Any]) -> Iterator[Row]:
-    placed_at, number, *rest, is_company, micro_export, lines = order
+def _of_order(order: Sequence[Any], erased: str) -> Iterator[Row]:
+    placed_at, number, *rest, is_company, micro_export, is_erased, lines = order
     flags = ("" if each is None else str(int(each)) for each in (is_company, micro_export))
     head = (number, placed_at.isoformat(), *rest, *flags)
     for line in _LINES.decode(lines):
         said = msgspec.structs.asdict(line)
+        if is_erased:
+            said["tracking_number"] = erased
         of_line = (_text(said[name], is_number=name in ORDER_NUMERIC) for name in said)
         yield dict(zip(ORDER_COLUMNS, (*head, *of_line), strict=True))
 

@@ -86,7 +86,7 @@ class ItemDetail(msgspec.Struct, frozen=True):
 
 
 class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """The order; the buyer's personal data stays sealed (``open_person``)."""
+    """The order; the buyer's personal data stays sealed (``open_person``) until ``erased_at``."""
 
     order_id: int
     external_id: str
@@ -102,6 +102,7 @@ class OrderDetail(msgspec.Struct, frozen=True, kw_only=True):
     is_company: bool
     city: str
     country_code: str
+    erased_at: datetime | None
     unknown_fields: dict[str, object]
     items: list[ItemDetail]
     packages: list[PackageDetail]

@@ -39,7 +39,7 @@ class OrderLineView(msgspec.Struct, frozen=True):
 
 
 class OrderView(msgspec.Struct, frozen=True, kw_only=True):
-    """An order with its packages and lines."""
+    """An order with its packages and lines. ``erased_at``: since when the buyer's data is gone."""
 
     order_id: int
     external_id: str
@@ -52,6 +52,7 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     payable: MoneyView
     is_company: bool
     city: str
+    erased_at: datetime | None
     packages: list[PackageView]
     lines: list[OrderLineView]
 

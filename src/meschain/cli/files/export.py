@@ -291,7 +291,13 @@ async def orders(
     since: datetime | None,
     until: datetime | None,
 ) -> None:
-    rows = read_orders(desk.hub.database, desk.merchant_id, since=since, until=until)
+    rows = read_orders(
+        desk.hub.database,
+        desk.merchant_id,
+        since=since,
+        until=until,
+        erased=desk.words.text("cli.personal-data.erased"),
+    )
     style = _style(encoding, delimiter, decimal_separator)
     await _write(desk, path, form, style, rows, ORDER_COLUMNS, ORDER_NUMERIC)
 

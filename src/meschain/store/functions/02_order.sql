@@ -293,6 +293,7 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     v_new boolean;
+    v_is_erased boolean;
     v_packages jsonb := p_order -> 'packages';
     v_package jsonb;
     v_state text;
@@ -346,7 +347,10 @@ BEGIN
             round(v_payable * (p_order ->> 'minor_factor')::numeric)::bigint)
     ON CONFLICT (merchant_id, account_id, external_id) DO UPDATE
        SET first_seen_us = o.first_seen_us  -- takes the row lock; serializes intake per order
-    RETURNING order_id, xmax = 0 INTO o_order_id, v_new;
+    RETURNING order_id, xmax = 0, erased_at IS NOT NULL INTO o_order_id, v_new, v_is_erased;
+    IF v_is_erased THEN
+        v_packages := without_buyer(v_packages);
+    END IF;
 
     -- Plain: a new order of one package that is no part of another. Nothing that is stored has a say
     -- in what it wants. Nearly all are so, and skip what asks for it.

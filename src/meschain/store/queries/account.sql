@@ -36,9 +36,10 @@ RETURNING account_id
 -- name: add
 -- A new account; read-only until it is armed.
 INSERT INTO account (merchant_id, marketplace, name, state, is_live, tier, base_urls, settings,
-                     quantity_max, lowers_own_shelf, created_at)
+                     quantity_max, lowers_own_shelf, personal_days, created_at)
 VALUES (%(merchant)s, %(marketplace)s, %(name)s, 'read_only', %(is_live)s, %(tier)s,
-        %(base_urls)s::jsonb, %(settings)s::jsonb, %(quantity_max)s, %(lowers_own_shelf)s, %(now)s)
+        %(base_urls)s::jsonb, %(settings)s::jsonb, %(quantity_max)s, %(lowers_own_shelf)s,
+        %(personal_days)s, %(now)s)
 RETURNING account_id
 
 -- name: put_credential

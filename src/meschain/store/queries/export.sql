@@ -80,7 +80,7 @@ SELECT v.variant_id, v.sku, coalesce(c.title, ''), v.currency, v.list_price_mino
 -- Orders in the order in which they were placed, each with the lines of its packages as JSON text. A
 -- package that was broken up lives on in others. No personal data of buyers.
 SELECT o.order_id, o.placed_at, o.external_id, a.name, a.marketplace, o.currency, o.city,
-       o.country_code, '', o.is_company, o.micro_export,
+       o.country_code, '', o.is_company, o.micro_export, o.erased_at IS NOT NULL,
        (SELECT coalesce(json_agg(json_build_object(
                    'package', p.external_id, 'state', coalesce(p.state, p.state_raw),
                    'carrier', p.carrier, 'tracking_number', p.tracking_number,
@@ -112,7 +112,7 @@ SELECT o.order_id, o.placed_at, o.external_id, a.name, a.marketplace, o.currency
 -- name: past_orders
 -- Orders of the time before the hub in the order in which they came, in the same columns.
 SELECT p.past_order_id, p.placed_at, p.number, p.source, '', p.currency, p.city, p.country,
-       p.buyer_ref, NULL::boolean, NULL::boolean,
+       p.buyer_ref, NULL::boolean, NULL::boolean, false,
        (SELECT coalesce(json_agg(json_build_object(
                    'package', '', 'state', l.state, 'carrier', '', 'tracking_number', '',
                    'invoice_number', '', 'line_id', l.line_number::text, 'sku', l.sku,

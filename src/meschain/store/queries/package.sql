@@ -3,7 +3,7 @@
 SELECT o.order_id, o.external_id, o.account_id, a.name AS account, a.marketplace, o.placed_at,
        o.first_seen_us, o.detected_by, o.currency, o.payable_minor, o.payment_method,
        o.micro_export, o.is_company, o.city, o.country_code, o.person_sealed, o.key_number,
-       o.unknown_fields
+       o.erased_at, o.unknown_fields
   FROM orders o
   JOIN account a ON a.merchant_id = o.merchant_id AND a.account_id = o.account_id
  WHERE o.merchant_id = %(merchant)s AND o.external_id = %(number)s

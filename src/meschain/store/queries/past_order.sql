@@ -20,10 +20,13 @@ SELECT %(merchant)s, x.source, x.number, x.placed_at, x.currency, x.buyer_ref, x
  ORDER BY x.source, x.number
 ON CONFLICT (merchant_id, source, number) DO UPDATE
    SET placed_at = excluded.placed_at, currency = excluded.currency,
-       buyer_ref = excluded.buyer_ref, country = excluded.country, city = excluded.city,
-       import_id = excluded.import_id
+       -- What was erased stays so, also where an older file still has it.
+       buyer_ref = CASE WHEN p.erased_at IS NULL THEN excluded.buyer_ref ELSE '' END,
+       country = excluded.country, city = excluded.city, import_id = excluded.import_id
  WHERE (p.placed_at, p.currency, p.buyer_ref, p.country, p.city) IS DISTINCT FROM
-       (excluded.placed_at, excluded.currency, excluded.buyer_ref, excluded.country, excluded.city)
+       (excluded.placed_at, excluded.currency,
+        CASE WHEN p.erased_at IS NULL THEN excluded.buyer_ref ELSE '' END, excluded.country,
+        excluded.city)
 RETURNING xmax = 0
 
 -- name: put_lines

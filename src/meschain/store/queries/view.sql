@@ -10,7 +10,7 @@ SELECT min(merchant_id) FROM account
 -- name: orders
 -- Orders, newest first, with their packages and lines; no personal data of buyers.
 SELECT o.order_id, o.external_id, o.account_id, a.name AS account_name, a.marketplace, o.placed_at,
-       o.first_seen_us, o.detected_by, o.currency, o.payable_minor, o.is_company, o.city,
+       o.first_seen_us, o.detected_by, o.currency, o.payable_minor, o.is_company, o.city, o.erased_at,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
                    'external_id', p.external_id, 'state', p.state, 'state_raw', p.state_raw,
                    'wanted_state', p.wanted_state, 'taken_state', w.state, 'carrier', p.carrier,

@@ -1,0 +1,1 @@
+"""Commands about buyers' personal data."""
