@@ -112,6 +112,11 @@ PLANTED: dict[str, str | tuple[str, ...]] = {
     " JOIN order_cursor c USING (merchant_id, account_id)",
     "alerts": "INSERT INTO alert (merchant_id, kind, subject, raised_us)"
     " SELECT merchant_id, 'x', '', 1 FROM merchant",
+    "personal_overdue": "INSERT INTO orders (merchant_id, account_id, external_id, placed_at,"
+    " currency, first_seen_us)"
+    " SELECT merchant_id, account_id, '1', now() - interval '183 days', 'TRY', 1"
+    " FROM account; INSERT INTO package (merchant_id, order_id, external_id, state, state_raw,"
+    " modified_at) SELECT merchant_id, order_id, 'P', 'delivered', '', placed_at FROM orders",
     "schema_newer": "INSERT INTO schema_migration VALUES (9999, 'later', 'pre', 'x')",
     "schema_older": "DELETE FROM schema_migration WHERE version = 7",
     "schema_changed": "UPDATE schema_migration SET checksum = 'x' WHERE version = 7",

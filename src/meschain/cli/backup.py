@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
+from meschain.app.commands.erase_personal_data import read_requests
 from meschain.app.keeping.backups import (
     Made,
     Proof,
@@ -29,6 +31,7 @@ from meschain.store.backup import (
     Loaded,
     check_unused,
     drop_before,
+    erasure_requests,
     has_merchants,
     scratch,
     swap,
@@ -167,6 +170,7 @@ def restore(
         if not is_empty and not replace:
             raise Failure("restore_not_empty")
         check_unused(reached.url)
+        asked = erasure_requests(reached.url)
         with (
             session.out.progress("cli.restore.working") as tick,
             scratch(reached.url, file, key, tick) as loaded,
@@ -174,6 +178,8 @@ def restore(
             loaded.bring_to_today()
             master_keys = _master_keys(session.settings, loaded)
             armed = loaded.begin_anew(now=now, actor=actor(), keep_armed=keep_armed)
+            asked += map(msgspec.structs.astuple, read_requests(session.settings.erasure_log))
+            erased = loaded.erase_again(asked, now=now)
             if master_keys is not None:
                 write_master_keys(session.settings.master_key, master_keys)
             before = swap(loaded, reached.url, stamp=now.strftime("%Y%m%d%H%M%S"))
@@ -188,6 +194,7 @@ def restore(
             "schema_version_before": header.schema_version,
             "accounts_armed": armed if keep_armed else 0,
             "accounts_disarmed": 0 if keep_armed else armed,
+            "orders_erased": erased,
             "database_before": None if is_empty else before,
         }
     ):
@@ -195,6 +202,8 @@ def restore(
     session.out.say("cli.restore.done", count=rows, at=header.created_at)
     if not is_empty:
         session.out.say("cli.restore.before", name=before)
+    if erased:
+        session.out.say("cli.restore.erased_again", count=erased)
     if armed:
         session.out.say(f"cli.restore.{'armed' if keep_armed else 'disarmed'}", count=armed)
 

@@ -17,7 +17,7 @@ import msgspec
 import uvloop
 
 from meschain.app.feeds import keep_feeds
-from meschain.app.keeping.schedule import keep_backups
+from meschain.app.keeping.schedule import keep_backups, keep_erasing
 from meschain.cli.database import HubAddress, Reached, reached_by_hub
 from meschain.cli.failure import Failure
 from meschain.cli.help import Command, Exact, Pair, Whole, for_merchant, reports, session_of
@@ -67,6 +67,7 @@ async def _up(session: Session, reached: Reached, port: int) -> None:
         opened_hub(session, reached) as hub,
         _backups_kept(session.settings, hub),
         _feeds_kept(hub, reached.url),
+        _erasing_kept(hub, reached.url),
     ):
         session.out.note("cli.up.engine")
         await hub.engine.start()
@@ -153,6 +154,21 @@ async def _beside(name: str, keeping: Coroutine[None, None, None]) -> AsyncItera
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _erasing_kept(hub: Hub, url: str) -> AsyncIterator[None]:
+    """Buyers' personal data, each account's when its time is over."""
+
+    async def merchants() -> list[int]:
+        return [each.merchant_id for each in await read_merchants(url)]
+
+    keeping = asyncio.create_task(keep_erasing(hub.database, hub.clock, merchants), name="erasing")
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
 
 
 @contextlib.contextmanager

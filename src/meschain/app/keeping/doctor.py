@@ -39,6 +39,7 @@ ORDERS_WRONG_S: Final = 900
 WAITING_NOTICE_S: Final = 300
 WISH_NOTICE_S: Final = 3_600
 LANE_RUNS_MISSED: Final = 3
+ERASURE_GRACE_DAYS: Final = 2
 _SERVED_LANES: Final = ("orders", "stock", "prices")  # the others run on demand
 
 
@@ -206,6 +207,7 @@ class Doctor:
         self._key(connection)
         is_served = self._accounts(connection)
         self._lanes(connection, is_served)
+        self._personal_data(connection)
         ((alerts,),) = connection.execute(query("doctor.alerts")).fetchall()
         if alerts:
             self.add("alerts", "notice", count=alerts)
@@ -309,6 +311,13 @@ class Doctor:
                 self.add("lane_failing", "notice", subject, words=each.last_error)
             if each.net_found:
                 self.add("net_found", "notice", subject, count=each.net_found)
+
+    def _personal_data(self, connection: Connection) -> None:
+        params = {"now": self.now, "grace_days": ERASURE_GRACE_DAYS}
+        for merchant, account, count in connection.execute(
+            query("personal_data.overdue"), params
+        ).fetchall():
+            self.add("personal_overdue", "wrong", f"{merchant} · {account}", count=count)
 
 
 Said = tuple[str, Level, dict[str, str | int]]

@@ -6,7 +6,7 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -167,6 +167,23 @@ class Loaded:
         assert row is not None
         armed: int = row[0]
         return armed
+
+    def erase_again(self, requests: Sequence[Sequence[object]], *, now: datetime) -> int:
+        """Erase what buyers have asked for since; returns how many orders.
+
+        ``requests``: merchant, account, source, number, and when, as in ``erasure_request``.
+        """
+        columns = [list(column) for column in zip(*requests, strict=True)] or [[]] * 5
+        names = ("merchants", "accounts", "sources", "numbers", "asked")
+        params: dict[str, object] = dict(zip(names, columns, strict=True))
+        with psycopg.connect(self.conninfo) as connection, lifted_security(connection):
+            connection.execute(query("personal_data.ask_again"), params)
+            row = connection.execute(query("personal_data.erase_again"), {"now": now}).fetchone()
+            connection.execute(query("personal_data.erase_past_again"), {"now": now})
+            connection.execute(query("personal_data.forget_deliveries_again"))
+        assert row is not None
+        erased: int = row[0]
+        return erased
 
     def data_keys(self) -> list[tuple[int, int, bytes]]:
         """Merchant, number and sealed key of every data key in it."""
@@ -345,6 +362,14 @@ def has_merchants(conninfo: str) -> bool:
     with psycopg.connect(conninfo) as connection:
         row = connection.execute("SELECT EXISTS (SELECT 1 FROM merchant)").fetchone()
     return row is not None and bool(row[0])
+
+
+def erasure_requests(conninfo: str) -> list[tuple[object, ...]]:
+    """What buyers have asked of the hub whose database this is; see ``Loaded.erase_again``."""
+    with psycopg.connect(conninfo) as connection:
+        if connection.execute("SELECT to_regclass('erasure_request')").fetchone() == (None,):
+            return []
+        return list(connection.execute(query("personal_data.requests")).fetchall())
 
 
 def database_of(conninfo: str) -> str:
