@@ -19,10 +19,13 @@ from msgspec import structs
 from meschain import registry
 from meschain.app.keeping.backups import make_backup
 from meschain.app.keeping.schedule import keep_erasing
+from meschain.channel.contract import OrderPage
 from meschain.cli.tree import root
 from meschain.sandbox.world import Order, ParcelState
 from meschain.store.backup import drop_before
 from meschain.store.vault import Vault
+from meschain.sync.inbound import OrderPulls
+from meschain.sync.intake import Intake
 from meschain.sync.webhook import DELIVERY
 from meschain.telemetry import log_files, log_to_folder
 from meschain.testing.database import DatabaseServer
@@ -228,6 +231,30 @@ async def test_a_running_hub_erases_what_has_had_its_time(database_url: str, hom
     assert "180" in await command("personal-data", "due")
     assert "nothing" in (await command("personal-data", "erase", "--due")).lower()
     assert "erased" in await command("order", "show", order.number)
+
+
+async def test_a_row_that_cannot_be_read_is_named_and_not_kept(
+    database_url: str, home: Path
+) -> None:
+    async with trading(database_url, home, is_started=False) as trade:
+        hub, merchant = trade.hub, trade.shop.merchant_id
+        await hub.engine.start()
+        account = trade.served(EAST)
+        intake = Intake(
+            hub.database,
+            hub.keys,
+            merchant_id=merchant,
+            account_id=account.account_id,
+            name=EAST,
+        )
+        pulls = OrderPulls(account, intake, hub.database, hub.clock)
+        await hub.engine.stop()
+        page = OrderPage(orders=(), next_token=None, broken=(b'{"customerEmail": "gizli@x.y"}',))
+        await pulls.take(page, detected_by="poll")
+        assert trade.rows("SELECT kind, length(subject) FROM alert") == [
+            ("alert.order.unreadable", 12)
+        ]
+        assert places_of(trade.connection, Vault.at(home / "master.key"), {"gizli"}) == {}
 
 
 async def test_commands_say_what_they_need(

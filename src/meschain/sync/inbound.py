@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -148,7 +149,8 @@ class OrderPulls:
             self.taken += len(fresh)
         for raw in page.broken:
             log.error("order row is unreadable", extra={"account": self._account.account_id})
-            await self._alert("alert.order.unreadable", raw[:200].decode("utf-8", "replace"))
+            # Which row, and nothing of it: it may begin with its buyer.
+            await self._alert("alert.order.unreadable", hashlib.sha256(raw).hexdigest()[:12])
         return len(fresh)
 
     def _stir(self) -> None:
