@@ -95,13 +95,20 @@ class OfferLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class CatalogLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How products are published and read."""
+    """How products are published and read.
+
+    What is not documented of images is not asked of them: 0, None or False.
+    """
 
     batch_max: int
     title_length_max: int
     title_length_min: int = 0
     description_length_max: int
     images_max: int
+    images_https: bool = False
+    image_bytes_max: int | None = None
+    image_width_px_min: int = 0
+    image_height_px_min: int = 0
     page_size_max: int
     vat_percents: tuple[int, ...]
     source: str

@@ -59,6 +59,7 @@ def storefront_of(desk: Desk, account: AccountRow, served: ServedAccount) -> Sto
         merchant_id=desk.merchant_id,
         account_id=account.account_id,
         settings=account.settings,
+        images_url=desk.session.settings.public_url,
     )
 
 

@@ -48,7 +48,7 @@ SELECT v.variant_id, v.product_id,
        v.width_mm, v.height_mm, v.handling_days, v.origin_country,
        ARRAY(SELECT i.source_url FROM media i
               WHERE i.merchant_id = v.merchant_id AND i.product_id = v.product_id
-                AND i.variant_id = v.variant_id
+                AND i.variant_id = v.variant_id AND i.source_url NOT LIKE 'local:%%'
               ORDER BY i.position, i.media_id) AS image_urls,
        CASE WHEN v.is_bundle THEN
            (SELECT jsonb_object_agg(c.sku, b.units ORDER BY c.sku) FROM bundle_component b
@@ -75,7 +75,7 @@ SELECT p.product_id, p.model_code, p.brand, p.category_path, p.attributes,
                   WHERE c.merchant_id = p.merchant_id AND c.product_id = p.product_id), '{}'),
        ARRAY(SELECT i.source_url FROM media i
               WHERE i.merchant_id = p.merchant_id AND i.product_id = p.product_id
-                AND i.variant_id IS NULL
+                AND i.variant_id IS NULL AND i.source_url NOT LIKE 'local:%%'
               ORDER BY i.position, i.media_id)
   FROM unnest(%(models)s::text[]) AS x (model_code)
  CROSS JOIN LATERAL (
@@ -154,12 +154,14 @@ ON CONFLICT (merchant_id, sku) DO UPDATE
 RETURNING sku, variant_id
 
 -- name: drop_media
--- Pictures that the stated lists of products (variant_id NULL) and variants no longer name.
+-- Pictures that the stated lists of products (variant_id NULL) and variants no longer name. Those that
+-- came as files are named by no list.
 DELETE FROM media i
  USING json_to_recordset(%(rows)s::json)
        AS x (product_id bigint, variant_id bigint, image_urls jsonb)
  WHERE i.merchant_id = %(merchant)s AND i.product_id = x.product_id
    AND i.variant_id IS NOT DISTINCT FROM x.variant_id AND NOT x.image_urls ? i.source_url
+   AND i.source_url NOT LIKE 'local:%%'
 
 -- name: put_media
 -- Pictures of products (variant_id NULL) and of single variants, each in its place.

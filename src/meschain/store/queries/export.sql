@@ -9,7 +9,7 @@ SELECT p.product_id, p.model_code, p.brand, p.category_path, p.attributes::text,
                   WHERE c.merchant_id = p.merchant_id AND c.product_id = p.product_id), '[]')::text,
        ARRAY(SELECT i.source_url FROM media i
               WHERE i.merchant_id = p.merchant_id AND i.product_id = p.product_id
-                AND i.variant_id IS NULL
+                AND i.variant_id IS NULL AND i.source_url NOT LIKE 'local:%%'
               ORDER BY i.position, i.media_id),
        coalesce((SELECT json_agg(json_build_object(
                      'sku', v.sku, 'barcode', v.barcode, 'attributes', v.attributes,
@@ -22,7 +22,7 @@ SELECT p.product_id, p.model_code, p.brand, p.category_path, p.attributes::text,
                      'image_urls', ARRAY(
                          SELECT i.source_url FROM media i
                           WHERE i.merchant_id = v.merchant_id AND i.product_id = v.product_id
-                            AND i.variant_id = v.variant_id
+                            AND i.variant_id = v.variant_id AND i.source_url NOT LIKE 'local:%%'
                           ORDER BY i.position, i.media_id),
                      'bundle', (SELECT json_object_agg(c.sku, b.units ORDER BY c.sku)
                                   FROM bundle_component b

@@ -132,10 +132,15 @@ SELECT v.variant_id, v.sku, coalesce(v.barcode, '') AS barcode, p.model_code, p.
                    FROM product_content c
                   WHERE c.merchant_id = v.merchant_id AND c.product_id = v.product_id), '{}')
            AS contents,
-       ARRAY(SELECT i.source_url FROM media i
-              WHERE i.merchant_id = v.merchant_id AND i.product_id = v.product_id
-                AND (i.variant_id = v.variant_id OR i.variant_id IS NULL)
-              ORDER BY i.variant_id IS NULL, i.position, i.media_id) AS image_urls,
+       -- The variant's own before the product's, files before addresses.
+       coalesce((SELECT jsonb_agg(jsonb_build_array(
+                     i.source_url, encode(i.content_hash, 'hex'), i.media_type, i.width_px,
+                     i.height_px, i.content_bytes, i.problem, i.file_name)
+                     ORDER BY i.variant_id IS NULL, i.source_url NOT LIKE 'local:%%', i.position,
+                              i.media_id)
+                   FROM media i
+                  WHERE i.merchant_id = v.merchant_id AND i.product_id = v.product_id
+                    AND (i.variant_id = v.variant_id OR i.variant_id IS NULL)), '[]') AS images,
        v.vat_percent, v.desi, v.length_mm, v.width_mm, v.height_mm, v.currency,
        v.list_price_minor, v.sale_price_minor, v.handling_days, coalesce(v.origin_country, '')
            AS origin_country,

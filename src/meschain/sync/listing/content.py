@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_UP, Decimal
 from math import prod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -19,6 +19,7 @@ from meschain.channel.contract import ListingContent, MappedAttribute, RemoteKey
 from meschain.domain.catalog import Content
 from meschain.domain.money import Money
 from meschain.domain.text import fold
+from meschain.sync.listing.image import ImageFacts, choose_images
 from meschain.sync.listing.link import bare
 from meschain.sync.listing.mapping import BRAND, MODEL_CODE, ORIGIN_COUNTRY, Mapped
 from meschain.sync.listing.storefront import ListingProblem
@@ -47,7 +48,7 @@ class VariantFacts:
     category_path: str
     attributes: Mapping[str, str]
     contents: Mapping[str, Sequence[str]]
-    image_urls: Sequence[str]
+    images: Sequence[Sequence[Any]]  # each the fields of ``image.ImageFacts``
     vat_percent: Decimal | None
     desi: Decimal | None
     length_mm: int | None
@@ -73,6 +74,7 @@ class Draft:
     content: ListingContent | None
     problems: tuple[ListingProblem, ...]
     is_there: bool = False  # the channel has it and refused it: it is corrected, not created
+    images_unknown: int = 0  # images of it that nobody has looked at
 
 
 class _Gaps(list[ListingProblem]):
@@ -96,8 +98,11 @@ def draft_listing(
     attributes: Sequence[CategoryAttribute],
     *,
     handling_days: int,
+    images_url: str | None = None,
 ) -> Draft:
-    """The listing of one variant. ``attributes`` are those of its mapped category.
+    """The listing of one variant.
+
+    ``attributes`` are those of its mapped category; ``images_url``: see ``Storefront``.
 
     The quantity is 0: until a listing is approved its quantity cannot be corrected everywhere, and
     a unit sold elsewhere meanwhile would be sold twice. The offer lane tells it the moment the
@@ -110,8 +115,10 @@ def draft_listing(
     brand = _brand(facts, mapping, attributes, gaps)
     chosen = _attributes(facts, mapping, category_id or "", attributes, gaps)
     words = _words(facts, manifest, gaps)
-    if not facts.image_urls:
-        gaps.add("image")
+    images = choose_images(
+        [ImageFacts(*image) for image in facts.images], manifest.catalog, images_url
+    )
+    gaps += images.problems
     if manifest.offers.key == "barcode" and not facts.barcode:
         gaps.add("barcode")
     vat_percent = _vat(facts, manifest, gaps)
@@ -126,7 +133,7 @@ def draft_listing(
         brand_id=brand.theirs_id,
         brand_name=brand.text,
         attributes=chosen,
-        image_urls=tuple(facts.image_urls[: manifest.catalog.images_max]),
+        image_urls=images.addresses,
         vat_percent=vat_percent,
         desi=desi,
         quantity=0,
@@ -135,7 +142,7 @@ def draft_listing(
         handling_days=handling_days if facts.handling_days is None else facts.handling_days,
         origin_country=facts.origin_country or None,
     )
-    return Draft(facts.variant_id, facts.sku, content, (), facts.is_there)
+    return Draft(facts.variant_id, facts.sku, content, (), facts.is_there, images.unknown)
 
 
 def content_hash(content: ListingContent) -> str:

@@ -112,6 +112,7 @@ async def plan_publication(
                 storefront.manifest,
                 known.get(category_id, ()),
                 handling_days=handling_days,
+                images_url=storefront.images_url,
             )
             if draft.content is None:
                 plan.incomplete.append(draft)

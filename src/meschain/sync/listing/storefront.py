@@ -56,7 +56,11 @@ def next_state(state: str, observed: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storefront:
-    """``guard`` and ``epoch`` are those of the lease, where a hub speaks for the account."""
+    """``guard`` and ``epoch`` are those of the lease, where a hub speaks for the account.
+
+    ``images_url``: under which marketplaces reach this hub, which then serves them what is kept of
+    images; None: they can be told the images' own addresses only.
+    """
 
     database: Database
     channel: Channel
@@ -66,6 +70,7 @@ class Storefront:
     settings: Mapping[str, str] = field(default_factory=dict)
     guard: Guard | None = None
     epoch: int = 0
+    images_url: str | None = None
 
     @property
     def manifest(self) -> Manifest:
