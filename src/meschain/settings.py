@@ -42,11 +42,11 @@ class Settings:
     """Where the hub keeps what, and how it speaks.
 
     ``home``: the data folder. ``database_url`` None: the embedded PostgreSQL. ``public_url``: under
-    which marketplaces reach this hub's webhooks. ``loopback_only``: live hosts are refused before
-    anything is sent, as tests and the demo want it. ``backup`` None: the hub makes none by itself.
-    ``merchant``: for whom commands work that are told none. ``integrator``: as which this hub
-    introduces itself where a marketplace asks for a name; None: as each marketplace has it for
-    software of one's own.
+    which marketplaces reach this hub's webhooks and images. ``loopback_only``: live hosts are
+    refused before anything is sent, as tests and the demo want it. ``backup`` None: the hub makes
+    none by itself. ``merchant``: for whom commands work that are told none. ``integrator``: as
+    which this hub introduces itself where a marketplace asks for a name; None: as each marketplace
+    has it for software of one's own.
     """
 
     home: Path
@@ -85,6 +85,11 @@ class Settings:
     def postgres_dir(self) -> Path:
         """The embedded server's folder."""
         return self.home / "postgres"
+
+    @property
+    def images_folder(self) -> Path:
+        """Where images lie, by the hash of their content."""
+        return self.home / "images"
 
     @property
     def log_folder(self) -> Path:

@@ -21,6 +21,7 @@ from meschain.registry import marketplaces
 from meschain.sandbox.host import SandboxHost
 from meschain.sandbox.world import Shelf, ShelfState
 from meschain.testing.shop import Shop
+from tests.pictures import picture
 from tests.simulated.test_cli import CATALOG, Shell, leaves, shelf_of, shop_of
 from tests.store.test_isolation import fill, rows_of
 
@@ -28,6 +29,7 @@ from tests.store.test_isolation import fill, rows_of
 OF_THE_HUB = {
     *("worker", "sandbox", "backup", "restore", "doctor", "logs"),
     *("key status", "key rotate", "key lost"),
+    "image prune",
     *("merchant add", "merchant list", "merchant import", "merchant delete"),
 }
 SERVES = "up"
@@ -104,6 +106,8 @@ class Files:
         self._out = folder / "out"
         self._out.mkdir()
         self._in = folder
+        (folder / "photos").mkdir()
+        picture(folder / "photos" / "TRK-7.jpg")
         lines = [json.dumps(asdict(line)) for line in sandbox.accounts]
         for name, text in {
             "accounts.json": "\n".join(lines),
@@ -197,6 +201,11 @@ async def everything(run: Run, files: Files, sandbox: SandboxHost) -> None:
     await run("feed", "run", "akdeniz")
     await run("feed", "list")
     await run("feed", "remove", "akdeniz")
+    await run("image", "import", files.given("photos"))
+    await run("image", "add", "TRK-7", files.given("photos/TRK-7.jpg"), "--place", "2")
+    await run("image", "fetch")
+    await run("image", "list")
+    await run("image", "remove", "TRK-7", "--place", "2")
     await run("audit", "trendyol")
     await run("audit", "trendyol", "--repair")
     await run("why", "TRK-7", "trendyol")

@@ -36,6 +36,7 @@ def place(tmp_path: Path) -> Place:
         database_folder=None,
         master_key=home / "master.key",
         backup_folder=tmp_path / "backups",
+        images_folder=home / "images",
         plan=None,
         hub_pid=None,
     )
@@ -117,6 +118,11 @@ PLANTED: dict[str, str | tuple[str, ...]] = {
     " SELECT merchant_id, account_id, '1', now() - interval '183 days', 'TRY', 1"
     " FROM account; INSERT INTO package (merchant_id, order_id, external_id, state, state_raw,"
     " modified_at) SELECT merchant_id, order_id, 'P', 'delivered', '', placed_at FROM orders",
+    "images_lost": "WITH p AS (INSERT INTO product"
+    " (merchant_id, model_code, created_at, updated_at)"
+    " SELECT merchant_id, 'M', now(), now() FROM merchant RETURNING merchant_id, product_id)"
+    " INSERT INTO media (merchant_id, product_id, source_url, content_hash, media_type)"
+    " SELECT merchant_id, product_id, 'local:1', sha256('x'), 'image/jpeg' FROM p",
     "schema_newer": "INSERT INTO schema_migration VALUES (9999, 'later', 'pre', 'x')",
     "schema_older": "DELETE FROM schema_migration WHERE version = 7",
     "schema_changed": "UPDATE schema_migration SET checksum = 'x' WHERE version = 7",
@@ -214,7 +220,7 @@ def test_every_finding_has_a_text_and_every_bad_one_says_what_to_do(language: st
     found -= {"good", "notice", "wrong", "green", "yellow"}
     found |= {"disk_low", "backup_old", "database_old", "refused", "throttled", "clock_off"}
     assert len(found) > 35
-    good = {"program", "hub", "key", "database", "disk", "backup", "clock", "accounts"}
+    good = {"program", "hub", "key", "database", "disk", "backup", "clock", "accounts", "images"}
     for kind in found:
         assert f"cli.doctor.{kind}" in words, kind
         assert (f"cli.doctor.{kind}.do" in words) == (kind not in good), kind

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from meschain.app.commands.erase_personal_data import read_requests
+from meschain.app.images.store import ImageStore
 from meschain.app.keeping.backups import (
     Made,
     Proof,
@@ -90,6 +91,8 @@ def backup(
 def _tell_made(
     session: Session, made: Made, gone: list[Path], *, is_sealed: bool, has_key: bool
 ) -> None:
+    images = ImageStore(session.settings.images_folder)
+    files, size = images.size()
     if session.out.document(
         {
             "file": str(made.path),
@@ -100,6 +103,7 @@ def _tell_made(
             "is_sealed": is_sealed,
             "has_master_key": has_key,
             "deleted": [path.name for path in gone],
+            "images": {"folder": str(images.folder), "files": files, "size_bytes": size},
         }
     ):
         return
@@ -111,6 +115,10 @@ def _tell_made(
     )
     if not has_key:
         session.out.note("cli.backup.keep_key", file=str(session.settings.master_key))
+    if files:
+        session.out.note(
+            "cli.backup.images", count=files, size=-(-size // MIB), folder=str(images.folder)
+        )
 
 
 def _prove_when_due(

@@ -89,6 +89,7 @@ def _place(settings: Settings) -> Place:
         master_key=settings.master_key,
         backup_folder=settings.backup_folder,
         backup_key=settings.backup_key_file,
+        images_folder=settings.images_folder,
         plan=settings.backup,
         hub_pid=pid,
         hub_lives=is_held,

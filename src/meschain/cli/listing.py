@@ -114,6 +114,7 @@ async def publish(
         "is_plan": is_plan,
         "ready": [draft.sku for draft in plan.ready],
         "waiting": plan.waiting,
+        "images_unknown": sum(draft.images_unknown for draft in plan.ready),
         "incomplete": [
             {"sku": draft.sku, "problems": [_problem(desk, each) for each in draft.problems]}
             for draft in plan.incomplete
@@ -161,6 +162,8 @@ def _say_plan(desk: Desk, plan: PublicationPlan) -> None:
     _more(desk, len(plan.incomplete))
     if any(each.key in _UNMAPPED for draft in plan.incomplete for each in draft.problems):
         desk.out.say("cli.publish.unmapped")
+    if unknown := sum(draft.images_unknown for draft in plan.ready):
+        desk.out.say("cli.publish.images_unknown", style="yellow", count=unknown)
     desk.out.say(
         "cli.publish.planned",
         ready=len(plan.ready),

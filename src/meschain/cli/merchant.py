@@ -10,6 +10,7 @@ import psycopg
 
 from meschain.app.commands.add_merchant import MerchantInvalid, NewMerchant, add_merchant
 from meschain.app.commands.delete_merchant import TableErased, delete_merchant, half_deleted
+from meschain.app.images.store import ImageStore
 from meschain.channel.http import TransportLost
 from meschain.cli.account import delete_webhooks
 from meschain.cli.database import Reached, reached_by_command
@@ -132,6 +133,7 @@ def delete(
                     hub.clock,
                     found.merchant_id,
                     name,
+                    images=ImageStore(session.settings.images_folder),
                     on_progress=tick,
                 )
 

@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "import": "catalog:import_",
     "export": "files.export:export",
     "feed": "imports.feed:feed",
+    "image": "images.image:image",
     "mapping": "catalog:mapping",
     "listing": "listing:listing",
     "stock": "stock:stock",

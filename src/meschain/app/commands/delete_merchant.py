@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meschain.app.commands.add_merchant import DELETING
+from meschain.app.images.removal import prune_images
 from meschain.channel.clock import microseconds
 from meschain.store.erasure import erase, rows_left
 from meschain.sync.ownership import LEASE_S
 
 if TYPE_CHECKING:
+    from meschain.app.images.store import ImageStore
     from meschain.channel.clock import Clock
     from meschain.store.erasure import Progress
     from meschain.store.unit_of_work import Database
@@ -40,13 +42,15 @@ async def delete_merchant(
     merchant_id: int,
     name: str,
     *,
+    images: ImageStore,
     on_progress: Progress,
 ) -> list[TableErased]:
     """Erase the merchant and prove it, table by table.
 
     Its accounts are taken from the processes that serve them: these let go within two seconds, and
     rows are erased when the last lease has ended, eight seconds later at most. After a kill what is
-    left lies under ``half_deleted(name)``; doing it again ends it. Raises StillWritten.
+    left lies under ``half_deleted(name)``; doing it again ends it. Images that
+    nobody else has go too. Raises StillWritten.
     """
     key: dict[str, object] = {"merchant": merchant_id}
     async with database.merchant(merchant_id) as unit:
@@ -60,5 +64,6 @@ async def delete_merchant(
     gone = await erase(database, merchant_id, on_progress)
     gone["ownership"] += len(leases)
     left = await rows_left(url, merchant_id)
+    await prune_images(url, images)
     log.info("merchant was erased", extra={"merchant": merchant_id, "rows": sum(gone.values())})
     return [TableErased(table, gone[table], left[table]) for table in sorted(left)]

@@ -17,8 +17,10 @@ import psycopg
 from psycopg.rows import class_row
 
 from meschain import __version__
+from meschain.app.images.store import ImageStore
 from meschain.app.keeping.backups import BackupPlan, Kept, backups_in, read_proof
 from meschain.channel.clock import microseconds
+from meschain.domain.image import original_name
 from meschain.store.migrate import migrations
 from meschain.store.sql import query
 from meschain.store.vault import MasterKeyInvalid, Vault, VaultLocked
@@ -60,6 +62,7 @@ class Place:
     database_folder: Path | None  # None: a server of one's own
     master_key: Path
     backup_folder: Path
+    images_folder: Path
     plan: BackupPlan | None
     hub_pid: int | None  # of the hub that says it runs here,
     hub_lives: bool = False  # and whether it does
@@ -205,6 +208,7 @@ class Doctor:
         if not self._schema(connection):
             return
         self._key(connection)
+        self._images(connection)
         is_served = self._accounts(connection)
         self._lanes(connection, is_served)
         self._personal_data(connection)
@@ -281,6 +285,15 @@ class Doctor:
             self.add("key_other", "wrong", str(path))
         else:
             self.add("key", "good", fingerprint=vault.fingerprint)
+
+    def _images(self, connection: Connection) -> None:
+        store = ImageStore(self.place.images_folder)
+        rows = connection.execute(query("doctor.images")).fetchall()
+        lost = sum(not store.has(original_name(*row)) for row in rows)
+        if lost:
+            self.add("images_lost", "wrong", str(store.folder), count=lost)
+        elif rows:
+            self.add("images", "good", str(store.folder), count=len(rows))
 
     def _accounts(self, connection: Connection) -> set[tuple[str, str]]:
         """Returns those that somebody serves."""

@@ -18,6 +18,7 @@ from meschain.app.commands.merchant_archive import (
     export_archive,
     import_archive,
 )
+from meschain.app.images.store import ImageStore
 from meschain.cli.database import Reached, reached_by_command
 from meschain.cli.failure import Failure
 from meschain.cli.help import Command, File, for_merchant, reports, session_of
@@ -50,6 +51,8 @@ async def export(desk: Desk, path: Path, passphrase_file: Path | None) -> None:
         return
     rows = sum(part.rows for part in manifest.tables)
     desk.out.say("cli.merchant.exported", name=manifest.merchant.name, rows=rows, file=str(path))
+    if manifest.images:
+        desk.out.say("cli.merchant.exported_images", count=len(manifest.images))
     key = "cli.merchant.exported_open" if manifest.salt is None else "cli.merchant.exported_sealed"
     desk.out.say(key)
 
@@ -65,6 +68,7 @@ async def exported(desk: Desk, path: Path, passphrase_file: Path | None) -> Mani
             desk.hub.keys,
             desk.hub.clock,
             desk.merchant_id,
+            images=ImageStore(desk.session.settings.images_folder),
             passphrase=passphrase,
             on_progress=tick,
         )
@@ -90,6 +94,7 @@ def import_(ctx: click.Context, file: Path, name: str | None, passphrase_file: P
                     hub.database,
                     hub.keys,
                     hub.clock,
+                    images=ImageStore(session.settings.images_folder),
                     name=name,
                     known=known,
                     passphrase=passphrase,

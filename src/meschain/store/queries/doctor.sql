@@ -65,3 +65,7 @@ SELECT count(*) FROM alert WHERE resolved_us IS NULL
 -- name: data_keys
 -- Every sealed data key, to try the master key on.
 SELECT merchant_id, key_number, wrapped FROM data_key ORDER BY merchant_id, key_number
+
+-- name: images
+-- Every content that some merchant has: hash and type.
+SELECT DISTINCT encode(content_hash, 'hex'), media_type FROM media WHERE content_hash IS NOT NULL

@@ -20,6 +20,7 @@ CREDENTIALS_PART: Final = "account_credential"
 ORDERS_PART: Final = "orders"
 FEEDS_PART: Final = "supplier_feed"
 FEED_SOURCE: Final = "supplier_feed.source"  # what its seal is for
+IMAGES: Final = "images"
 _SALT_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
 # Source: RFC 7914, and OWASP's Password Storage Cheat Sheet (N = 2^17 takes 128 MB).
@@ -55,6 +56,13 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...]
 
 
+class ImagePart(msgspec.Struct, frozen=True, kw_only=True):
+    """A member ``images/NAME``; its name begins with the SHA-256 of its bytes."""
+
+    name: str
+    content_bytes: int
+
+
 class MerchantFacts(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     country: str
@@ -74,6 +82,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     tables: list[Part]
     sealed: list[Part]
     left_out: dict[str, str]
+    images: list[ImagePart] = []
     salt: str | None = None
 
 

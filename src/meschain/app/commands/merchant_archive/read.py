@@ -38,6 +38,7 @@ from meschain.app.commands.merchant_archive.form import (
     SealedFeed,
     SealedOrder,
 )
+from meschain.app.commands.merchant_archive.pictures import check_images, take_images
 from meschain.messages import LANGUAGES
 from meschain.store.archive import TABLES, put_lines
 from meschain.store.erasure import erase
@@ -45,6 +46,7 @@ from meschain.store.migrate import migrations
 from meschain.sync.intake import PERSON, RAW
 
 if TYPE_CHECKING:
+    from meschain.app.images.store import ImageStore
     from meschain.channel.clock import Clock
     from meschain.store.keys import DataKeys
     from meschain.store.unit_of_work import Database
@@ -90,6 +92,7 @@ async def import_archive(
     keys: DataKeys,
     clock: Clock,
     *,
+    images: ImageStore,
     name: str | None,
     known: Mapping[str, int],
     passphrase: bytes | None,
@@ -121,7 +124,9 @@ async def import_archive(
             walk = _Walk(archive, manifest, database, keys, clock, int(row[0]), on_progress)
             try:
                 await walk.begin(called + IMPORTING)
-                await walk.take(seal)
+                async with images.used():
+                    await take_images(archive, manifest, images)
+                    await walk.take(seal)
                 await walk.end(called, actor=actor)
             except BaseException:
                 await erase(database, walk.merchant_id)
@@ -207,6 +212,7 @@ def _check(archive: ZipFile, manifest: Manifest) -> None:
     """Every part is there, of a table we know, and as it was written."""
     if {part.name for part in manifest.tables} - set(TABLES):
         raise ArchiveRefused(ArchiveProblem.OTHER, MANIFEST)
+    check_images(archive, manifest)
     for member, part in _members(manifest):
         digest = hashlib.sha256()
         try:

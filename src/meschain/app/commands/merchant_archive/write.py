@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from zipfile import ZIP_DEFLATED, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import msgspec
 
@@ -16,9 +17,11 @@ from meschain.app.commands.merchant_archive.form import (
     FEED_SOURCE,
     FEEDS_PART,
     FORMAT,
+    IMAGES,
     MANIFEST,
     ORDERS_PART,
     VERSION,
+    ImagePart,
     Manifest,
     MerchantFacts,
     Part,
@@ -27,12 +30,14 @@ from meschain.app.commands.merchant_archive.form import (
     SealedFeed,
     SealedOrder,
 )
+from meschain.domain.image import original_name
 from meschain.exchange.out.sheet import in_place
 from meschain.store.archive import LEFT_OUT, TABLES, snapshot
 from meschain.store.migrate import migrations
 from meschain.sync.intake import PERSON, RAW
 
 if TYPE_CHECKING:
+    from meschain.app.images.store import ImageStore
     from meschain.channel.clock import Clock
     from meschain.store.archive import Snapshot
     from meschain.store.keys import DataKeys
@@ -51,10 +56,13 @@ async def export_archive(
     clock: Clock,
     merchant_id: int,
     *,
+    images: ImageStore,
     passphrase: bytes | None,
     on_progress: Progress,
 ) -> Manifest:
     """Write everything of a merchant; ``passphrase`` None leaves secrets and buyers out.
+
+    Images whose content is no longer in ``images`` are named by their addresses alone.
 
     The file appears whole or not at all, readable by its owner alone. Raises: VaultLocked, OSError.
     """
@@ -64,21 +72,24 @@ async def export_archive(
     writer = _Writer(on_progress)
     with in_place(path, is_private=True) as part, ZipFile(part, "w", ZIP_DEFLATED) as archive:
         writer.archive = archive
-        async with snapshot(url, merchant_id) as frozen:
-            for table in TABLES:
-                form = await frozen.form(table)
-                lines = frozen.lines(table, form)
-                await writer.put(f"tables/{table}.jsonl", table, form.columns, lines)
-            tables = writer.take()
-            seal = None if passphrase is None else Seal.new(passphrase)
-            if seal is not None:
-                source = _Sealed(frozen, keys, merchant_id, seal)
-                for name, lines in (
-                    (CREDENTIALS_PART, source.credentials()),
-                    (FEEDS_PART, source.feeds()),
-                    (ORDERS_PART, source.orders()),
-                ):
-                    await writer.put(f"sealed/{name}.jsonl", name, (), lines)
+        async with images.used():
+            async with snapshot(url, merchant_id) as frozen:
+                for table in TABLES:
+                    form = await frozen.form(table)
+                    lines = frozen.lines(table, form)
+                    await writer.put(f"tables/{table}.jsonl", table, form.columns, lines)
+                tables = writer.take()
+                seal = None if passphrase is None else Seal.new(passphrase)
+                if seal is not None:
+                    source = _Sealed(frozen, keys, merchant_id, seal)
+                    for name, lines in (
+                        (CREDENTIALS_PART, source.credentials()),
+                        (FEEDS_PART, source.feeds()),
+                        (ORDERS_PART, source.orders()),
+                    ):
+                        await writer.put(f"sealed/{name}.jsonl", name, (), lines)
+                kept = await frozen.rows("image.of_merchant", {"merchant": merchant_id})
+            pictures = await _put_images(archive, images, [original_name(*row) for row in kept])
         manifest = Manifest(
             format=FORMAT,
             version=VERSION,
@@ -88,10 +99,24 @@ async def export_archive(
             tables=tables,
             sealed=writer.take(),
             left_out=LEFT_OUT,
+            images=pictures,
             salt=None if seal is None else seal.salt,
         )
         archive.writestr(MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
     return manifest
+
+
+async def _put_images(
+    archive: ZipFile, images: ImageStore, names: Sequence[str]
+) -> list[ImagePart]:
+    """Packed as they are: they hardly shrink."""
+    parts: list[ImagePart] = []
+    for name in names:
+        if images.has(name):
+            path = images.path(name)
+            await asyncio.to_thread(archive.write, path, f"{IMAGES}/{name}", ZIP_STORED)
+            parts.append(ImagePart(name=name, content_bytes=path.stat().st_size))
+    return parts
 
 
 class _Writer:

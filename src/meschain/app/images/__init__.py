@@ -1,0 +1,4 @@
+"""Images of products: taken in, fetched, kept by their content, served in several sizes.
+
+Guide: docs/guides/images.md.
+"""
