@@ -13,10 +13,12 @@ import uvicorn
 
 from meschain.api.app import create_app
 from meschain.api.parts import Parts
+from meschain.app.images.gallery import Gallery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from meschain.app.images.store import ImageStore
     from meschain.bootstrap import Hub
 
 HOST: Final = "127.0.0.1"  # until there are sessions; see api.app
@@ -59,11 +61,16 @@ class ServerHandle:
 
 
 async def serve(
-    hub: Hub, port: int = PORT_USUAL, *, merchant_id: int | None = None
+    hub: Hub,
+    port: int = PORT_USUAL,
+    *,
+    merchant_id: int | None = None,
+    images: ImageStore | None = None,
 ) -> ServerHandle:
     """Serve ``hub`` on ``port``, or on the next free one; 0 takes any. Raises NoFreePort."""
     listener = _listen(port)
-    parts = Parts(hub.database, hub.clock, hub.engine, merchant_id)
+    gallery = None if images is None else Gallery(images)
+    parts = Parts(hub.database, hub.clock, hub.engine, merchant_id, gallery)
     server = _Server(
         uvicorn.Config(
             create_app(parts),

@@ -15,7 +15,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 import meschain
-from meschain.api import hook
+from meschain.api import hook, image
 from meschain.api.live import events
 from meschain.api.page import page
 from meschain.api.parts import caller_of, parts_of, this_machine_only
@@ -51,7 +51,7 @@ def create_app(parts: Parts) -> Litestar:
     )
     this_machine = Router("/", route_handlers=[page, metrics, rest], guards=[this_machine_only])
     return Litestar(
-        route_handlers=[health, live, ready, hook.router, this_machine],
+        route_handlers=[health, live, ready, hook.router, image.router, this_machine],
         state=State({"parts": parts}),
         dependencies={"parts": Provide(parts_of, sync_to_thread=False)},
         exception_handlers=dict(HANDLERS),

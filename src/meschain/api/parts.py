@@ -13,6 +13,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
 
 from meschain.api.problem import ApiProblem
+from meschain.app.images.gallery import Gallery
 from meschain.app.queries.health import StatusView
 from meschain.channel.clock import Clock
 from meschain.store.unit_of_work import Database
@@ -24,12 +25,16 @@ _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real
 
 @dataclass(slots=True)
 class Parts:
-    """Handed over by ``server``; ``merchant_id`` None: the hub's only merchant is meant."""
+    """Handed over by ``server``.
+
+    ``merchant_id`` None: the hub's only merchant is meant. ``gallery`` None: no images are served.
+    """
 
     database: Database
     clock: Clock
     engine: Engine
     merchant_id: int | None = None
+    gallery: Gallery | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     listeners: int = 0
     statuses: dict[int, tuple[float, StatusView]] = field(default_factory=dict)  # by merchant

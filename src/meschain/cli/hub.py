@@ -17,6 +17,7 @@ import msgspec
 import uvloop
 
 from meschain.app.feeds import keep_feeds
+from meschain.app.images.store import ImageStore
 from meschain.app.keeping.schedule import keep_backups, keep_erasing
 from meschain.cli.database import HubAddress, Reached, reached_by_hub
 from meschain.cli.failure import Failure
@@ -73,7 +74,8 @@ async def _up(session: Session, reached: Reached, port: int) -> None:
         await hub.engine.start()
         server = None
         try:
-            server = await serve(hub, port, merchant_id=merchant_id)
+            images = ImageStore(session.settings.images_folder)
+            server = await serve(hub, port, merchant_id=merchant_id, images=images)
             with _address(session.settings.address_file, HubAddress(server.url, os.getpid())):
                 served = len(hub.engine.accounts)
                 if not session.out.document(
