@@ -165,12 +165,8 @@ async def _erasing_kept(hub: Hub, url: str) -> AsyncIterator[None]:
     async def merchants() -> list[int]:
         return [each.merchant_id for each in await read_merchants(url)]
 
-    keeping = asyncio.create_task(keep_erasing(hub.database, hub.clock, merchants), name="erasing")
-    try:
+    async with _beside("erasing", keep_erasing(hub.database, hub.clock, merchants)):
         yield
-    finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
 
 
 @contextlib.contextmanager
