@@ -871,5 +871,11 @@ def test_a_database_that_is_gone_is_not_taken_for_one_that_was_never_made(home: 
     out, _ = looking.communicate(timeout=PATIENCE_S)
     assert looking.returncode == 1
     assert f"{cluster}: the database of this hub is gone" in out
+    for words in (("up", "--port", "0"), ("merchant", "list"), ("backup",)):
+        refused = home.start(*words)
+        _, err = refused.communicate(timeout=PATIENCE_S)
+        assert refused.returncode == 1
+        assert "is gone" in err
+        assert not cluster.exists(), "an empty one would be taken for it"
     away.rename(cluster)
     assert "Kaya" in home.run("merchant", "list")

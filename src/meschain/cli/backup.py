@@ -165,7 +165,7 @@ def restore(
     now = SystemClock().now()
     if is_test:
         with (
-            reached_by_command(session.settings, session.out) as reached,
+            reached_by_command(session.settings, session.out, may_begin=True) as reached,
             session.out.progress("cli.restore.testing") as tick,
         ):
             proof = prove(reached.url, file, now=now, key=key, tick=tick)
@@ -173,7 +173,7 @@ def restore(
         if not session.out.document({"file": str(file), "rows": proof.rows, "is_equal": True}):
             session.out.say("cli.restore.proven", file=str(file), count=proof.rows)
         return
-    with reached_by_hub(session.settings, session.out) as reached:
+    with reached_by_hub(session.settings, session.out, may_begin=True) as reached:
         is_empty = not has_merchants(reached.url)
         if not is_empty and not replace:
             raise Failure("restore_not_empty")

@@ -47,13 +47,14 @@ class HubAddress(msgspec.Struct, frozen=True):
 
 @contextmanager
 def reached_by_command(
-    settings: Settings, out: Output, *, is_migrated: bool = True
+    settings: Settings, out: Output, *, is_migrated: bool = True, may_begin: bool = False
 ) -> Iterator[Reached]:
     """For as long as a command needs it: DATABASE_URL, else the embedded server.
 
     The embedded server belongs to whoever holds its folder's lock. Commands hold a second lock
     beside it, shared: the one that started the server stops it only when the others are done.
-    ``is_migrated`` False: whoever only looks takes the schema as it is.
+    ``is_migrated`` False: whoever only looks takes the schema as it is. ``may_begin``: also with an
+    empty database beside a master key, as a restore does. Raises Failure.
     """
     if settings.database_url:
         yield _own_server(settings.database_url, is_migrated=is_migrated)
@@ -63,7 +64,7 @@ def reached_by_command(
     try:
         fcntl.flock(users, fcntl.LOCK_SH)
         server = EmbeddedPostgres(settings.postgres_dir)
-        if not (home_of(settings.postgres_dir) / "cluster").exists():
+        if database_is_new(settings, may_begin=may_begin):
             out.note("cli.database.creating")
         url = _start_unless_held(server)
         if url is None:
@@ -83,12 +84,15 @@ def reached_by_command(
 
 
 @contextmanager
-def reached_by_hub(settings: Settings, out: Output) -> Iterator[Reached]:
+def reached_by_hub(
+    settings: Settings, out: Output, *, may_begin: bool = False
+) -> Iterator[Reached]:
     """For a hub, which owns the embedded server: a second hub on the folder is refused."""
     if settings.database_url:
         yield _own_server(settings.database_url)
         return
     settings.make_home()
+    database_is_new(settings, may_begin=may_begin)
     server = EmbeddedPostgres(settings.postgres_dir)
     url = _start(server, settings, out)
     try:
@@ -96,6 +100,20 @@ def reached_by_hub(settings: Settings, out: Output) -> Iterator[Reached]:
         yield Reached(url)
     finally:
         server.stop(patience_s=_STOP_PATIENCE_S)
+
+
+def database_is_new(settings: Settings, *, may_begin: bool) -> bool:
+    """Whether the embedded database is still to be made.
+
+    The master key is made by the first hub, after its database: where only the key is left, the
+    database is gone, and an empty one would be taken for it. Raises Failure unless ``may_begin``.
+    """
+    cluster = home_of(settings.postgres_dir) / "cluster"
+    if cluster.exists():
+        return False
+    if settings.master_key.exists() and not may_begin:
+        raise Failure("database_gone", folder=str(cluster), file=str(settings.master_key))
+    return True
 
 
 def _start_unless_held(server: EmbeddedPostgres) -> str | None:
