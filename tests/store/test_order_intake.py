@@ -670,6 +670,32 @@ async def test_nothing_personal_stands_in_the_database_unsealed(desk: Desk) -> N
     assert marks["tax"].encode() in opened
 
 
+async def test_an_address_that_comes_later_is_taken_and_one_that_is_hidden_later_is_not(
+    desk: Desk,
+) -> None:
+    def seen(name: str, city: str, minute: float, state: PackageState) -> OrderObservation:
+        return replace(
+            order("1", package("P1", line("A"), state=state, minute=minute)),
+            buyer=Buyer(full_name=name),
+            shipping_address=Address(full_name=name, city=city, country_code="TR"),
+        )
+
+    def buyer() -> bytes:
+        ((sealed, number),) = desk.rows("SELECT person_sealed, key_number FROM orders")
+        vault = desk.intake._keys.vault  # noqa: SLF001 – who holds the key can read it
+        return vault.open(desk.shop.merchant_id, number, "order.person", bytes(sealed))
+
+    await desk.take(seen("", "", 0, S.CREATED))
+    await desk.take(seen("Ayşe Kaya", "İzmir", 2, S.PICKING))
+    assert "Ayşe Kaya".encode() in buyer()
+    assert desk.rows("SELECT city FROM orders") == [("İzmir",)]
+    await desk.take(seen("Eski Ad", "Bursa", 1, S.CREATED))
+    await desk.take(seen("***", "", 3, S.INVOICED))
+    await desk.take(seen("A*** K***", "İzmir", 4, S.SHIPPED))
+    assert "Ayşe Kaya".encode() in buyer()
+    assert desk.rows("SELECT city FROM orders") == [("İzmir",)]
+
+
 def dump(connection: psycopg.Connection[tuple[object, ...]]) -> list[str]:
     """Every row of every table as text."""
     tables = connection.execute(

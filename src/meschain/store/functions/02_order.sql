@@ -462,6 +462,17 @@ BEGIN
         RETURN;
     END IF;
 
+    -- An address may come after its order, or be put right while the goods are still here. What is told
+    -- later may hide the buyer, and what was erased stays erased.
+    IF v_changed AND NOT v_new AND NOT v_is_erased AND v_effect = 'reserve'
+       AND p_order ->> 'city' <> '' THEN
+        UPDATE orders
+           SET person_sealed = p_person, raw_sealed = p_raw, key_number = p_key_number,
+               is_company = (p_order ->> 'is_company')::boolean, city = p_order ->> 'city',
+               country_code = p_order ->> 'country_code'
+         WHERE merchant_id = p_merchant AND order_id = o_order_id;
+    END IF;
+
     IF NOT v_is_plain THEN
         -- Units of each SKU that stand in living packages, and in one that was broken up.
         SELECT array_agg(v.item_key), array_agg(v.units), array_agg(v.units_broken_up)
