@@ -1,6 +1,6 @@
 # A thin wrapper: everything is done by run.py, which needs nothing but a Python.
 PYTHON ?= python3
-export FOR BENCH ROUNDS SKUS QUICK JSON
+export FOR BENCH ROUNDS SKUS QUICK JSON WITH
 
 COMMANDS := help setup demo test check bench chaos clean
 .PHONY: $(COMMANDS)

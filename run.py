@@ -39,6 +39,8 @@ PROBE_TIMEOUT_S = 20
 INSTALL_TIMEOUT_S = 1800
 CHECK_TIMEOUT_S = 900
 STEPS = 4
+# What only some need; each has a lock of its own, and stays when the environment is made anew.
+EXTRAS = ("s3", "traces")
 
 # This runs before anything is installed, so its sentences live here and not in the catalogs.
 TEXTS: dict[str, tuple[str, str]] = {
@@ -51,7 +53,7 @@ TEXTS: dict[str, tuple[str, str]] = {
   make check                lint, types and import rules
   make bench BENCH=<name>   one measurement; without BENCH it lists them
   make chaos ROUNDS=20      kill worker, hub and database at random; count what was lost
-  make setup                only make .venv
+  make setup                only make .venv (WITH="s3 traces": backups to S3, OpenTelemetry)
   make clean                remove .venv, caches and what the demo keeps (never your data)
 
 JSON=1 makes demo and bench end with one JSON object. Without make: python3 run.py <command>.
@@ -64,7 +66,7 @@ Language: MESCHAIN_LANG=en or tr.""",
   make check                biçim, tür ve içe aktarma kuralları
   make bench BENCH=<ad>     bir ölçüm; BENCH verilmezse ölçümleri sıralar
   make chaos ROUNDS=20      işçiyi, merkezi ve veritabanını rastgele öldürür; kaybolanı sayar
-  make setup                yalnızca .venv kurulur
+  make setup                yalnızca .venv kurulur (WITH="s3 traces": S3'e yedek, OpenTelemetry)
   make clean                .venv, önbellekler ve demonun sakladıkları silinir (verileriniz asla)
 
 JSON=1 ile demo ve bench tek bir JSON nesnesiyle biter. make yoksa: python3 run.py <komut>.
@@ -181,6 +183,10 @@ Dil: MESCHAIN_LANG=en ya da tr.""",
     "interrupted": (
         "Interrupted. The same command starts over cleanly.",
         "Yarıda kesildi. Aynı komut baştan, temiz başlar.",
+    ),
+    "extra_unknown": (
+        "There is no extra “{name}”. There are: {known}",
+        "“{name}” diye bir ek yok. Olanlar: {known}",
     ),
     "bench_list": ("Benchmarks (make bench BENCH=<name>):", "Ölçümler (make bench BENCH=<ad>):"),
     "bench_unknown": ("There is no benchmark “{name}”.", "“{name}” diye bir ölçüm yok."),
@@ -533,12 +539,14 @@ def set_up(lock: str) -> None:
         raise SetupFailed(text("failed_write", error=ROOT))
     print(text("setup", folder=ROOT), flush=True)
     made = ready_locks()
+    extras = [name for name in EXTRAS if name in made]
     # The mark goes first and comes back last: whatever is interrupted in between is made anew.
     with contextlib.suppress(FileNotFoundError):
         READY_FILE.unlink()
 
     step = Step(1, STEPS, text("step_python"))
-    can_extend = lock == "dev" and made == {"core": lock_hash("core")}
+    is_current = all(made[name] == lock_hash(name) for name in made)
+    can_extend = lock != "core" and "core" in made and is_current
     python = probe(str(VENV_PYTHON)) if can_extend else None
     if python is None:
         can_extend = False
@@ -553,13 +561,16 @@ def set_up(lock: str) -> None:
         make_venv(python, step)
     step.done(str(VENV.relative_to(ROOT)))
 
-    install_packages(lock, python, Step(3, STEPS, text("step_packages")))
+    whole = ["dev"] if lock == "dev" else ["core", lock]
+    wanted = [lock] if can_extend else list(dict.fromkeys([*whole, *extras]))
+    for name in wanted:
+        install_packages(name, python, Step(3, STEPS, text("step_packages")))
 
     step = Step(4, STEPS, text("step_link"))
     link_package(python)
     step.done(text("linked"))
 
-    locks = {"core": lock_hash("core"), lock: lock_hash(lock)}
+    locks = {name: lock_hash(name) for name in ("core", *(made if can_extend else ()), *wanted)}
     partial = READY_FILE.with_suffix(".partial")
     partial.write_text(json.dumps({"root": str(ROOT), **locks}), encoding="utf-8")
     partial.replace(READY_FILE)
@@ -732,8 +743,13 @@ def become(module: str, arguments: Sequence[str]) -> NoReturn:
     os.execv(VENV_PYTHON, [str(VENV_PYTHON), "-m", module, *arguments])  # noqa: S606 -- no shell
 
 
-def setup(_: list[str]) -> None:
-    ensure("core")
+def setup(arguments: list[str]) -> None:
+    wanted = [*os.environ.get("WITH", "").split(), *arguments]
+    for name in wanted:
+        if name not in EXTRAS:
+            raise SetupFailed(text("extra_unknown", name=name, known=", ".join(EXTRAS)))
+    for name in ("core", *wanted):
+        ensure(name)
 
 
 def demo(arguments: list[str]) -> None:

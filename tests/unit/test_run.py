@@ -46,7 +46,7 @@ def tree(tmp_path: Path) -> Path:
     tree = tmp_path / "a tree"
     (tree / "locks").mkdir(parents=True)
     shutil.copy(ROOT / "run.py", tree)
-    for name in ("core", "dev"):
+    for name in ("core", "dev", "s3", "traces"):
         (tree / "locks" / f"{name}.txt").write_text("# nothing\n")
     package = tree / "src" / "meschain"
     package.mkdir(parents=True)
@@ -69,7 +69,7 @@ def made_tree(tree: Path, run: ModuleType, monkeypatch: pytest.MonkeyPatch) -> P
 
 def start(tree: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     source = str(tree / "src")
-    unset = {"FOR": "", "SKUS": "", "JSON": "", "BENCH": "", "QUICK": "", "ROUNDS": ""}
+    unset = {"WITH": "", "FOR": "", "SKUS": "", "JSON": "", "BENCH": "", "QUICK": "", "ROUNDS": ""}
     return subprocess.run(
         [sys.executable, str(tree / "run.py"), *arguments],
         env={**os.environ, **unset, "MESCHAIN_LANG": "en", "PYTHONPATH": source, **environment},
@@ -132,6 +132,27 @@ def test_a_set_up_killed_half_way_is_begun_again(tree: Path) -> None:
     again = start(tree, "setup")
     assert again.returncode == 0, again.stderr
     assert "making it anew" in again.stdout
+
+
+@pytest.mark.slow
+def test_an_extra_is_added_and_kept_when_the_environment_is_made_anew(tree: Path) -> None:
+    def made() -> set[str]:
+        return set(json.loads((tree / ".venv" / "ready.json").read_text())) - {"root"}
+
+    assert start(tree, "setup", WITH="s3").returncode == 0
+    assert made() == {"core", "s3"}
+    (tree / ".venv" / "mark").touch()
+    said = start(tree, "setup", "traces")
+    assert (said.returncode, made()) == (0, {"core", "s3", "traces"})
+    assert (tree / ".venv" / "mark").exists(), "what was there is extended"
+    assert start(tree, "setup", WITH="s3 traces").stdout == ""
+    (tree / "locks" / "core.txt").write_text("# other\n")
+    assert start(tree, "setup").returncode == 0
+    assert not (tree / ".venv" / "mark").exists()
+    assert made() == {"core", "s3", "traces"}
+    said = start(tree, "setup", "s4")
+    assert said.returncode == 1
+    assert "s3, traces" in said.stderr
 
 
 def test_a_changed_lock_or_a_moved_folder_asks_for_a_new_environment(
@@ -343,11 +364,24 @@ def test_the_package_asks_for_what_the_lock_holds() -> None:
     assert project["dependencies"] == [line for line in lines if line and not line.startswith("#")]
 
 
-@pytest.mark.parametrize("name", ["core", "dev"])
+def test_every_extra_has_its_lock_and_the_tests_have_them_all(run: ModuleType) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(run.EXTRAS) == project["optional-dependencies"].keys()
+    dev = (ROOT / "locks" / "dev.txt").read_text(encoding="utf-8")
+    for name, packages in project["optional-dependencies"].items():
+        lines = (ROOT / "locks" / f"{name}.in").read_text(encoding="utf-8").splitlines()
+        assert packages == [line for line in lines if line[0] not in "#-"]
+        lock = (ROOT / "locks" / f"{name}.txt").read_text(encoding="utf-8")
+        pinned = re.findall(r"^[\w.-]+==\S+", lock, re.MULTILINE)
+        assert len(pinned) >= len(packages)
+        assert [each for each in pinned if each not in dev] == []
+
+
+@pytest.mark.parametrize("name", ["core", "dev", "s3", "traces"])
 def test_a_lock_names_versions_and_hashes_but_no_host(name: str) -> None:
     lock = (ROOT / "locks" / f"{name}.txt").read_text(encoding="utf-8")
     entries = re.split(r"\n(?=\w)", lock.strip())
-    assert len(entries) > 40
+    assert len(entries) > (40 if name in {"core", "dev"} else 1)
     for entry in entries:
         assert "==" in entry
         assert "--hash=sha256:" in entry
