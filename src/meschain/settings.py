@@ -60,10 +60,14 @@ class Settings:
     backup: BackupPlan | None = None
 
     @property
-    def backup_folder(self) -> Path:
-        """Where backups lie, unless a command is told otherwise."""
-        given = self.backup.folder if self.backup else None
-        return Path(given).expanduser().absolute() if given else self.home / "backups"
+    def backup_address(self) -> str:
+        """Where backups lie, unless a command is told otherwise: a path or ``s3://…``."""
+        return (self.backup and self.backup.folder) or str(self.home / "backups")
+
+    @property
+    def s3_file(self) -> Path:
+        """How S3-compatible storage is reached, where the environment does not say."""
+        return self.home / "s3.toml"
 
     @property
     def backup_key_file(self) -> Path | None:

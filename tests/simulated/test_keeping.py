@@ -31,6 +31,7 @@ from meschain.app.keeping.backups import (
     write_proof,
 )
 from meschain.app.keeping.schedule import keep_backups
+from meschain.app.keeping.storage import Folder
 from meschain.bootstrap import Hub, HubSettings
 from meschain.channel.clock import SystemClock
 from meschain.cli.tree import root
@@ -59,14 +60,15 @@ QUANTITY = 60
 
 
 def save(url: str, folder: Path) -> Path:
-    return make_backup(
+    name = make_backup(
         url,
-        folder,
+        Folder(folder),
         now=datetime.now(UTC),  # noqa: TID251 – as the command does
         key=None,
         master_key=None,
         tick=lambda _done, _total: None,
-    ).path
+    ).name
+    return folder / name
 
 
 def cut(path: Path, to: Path) -> None:
@@ -334,18 +336,18 @@ async def test_scheduled_backups_are_kept_by_the_plan_and_the_newest_is_tried(
     assert plan is not None
     run = (sys.executable, "-m", "meschain", "backup", "--scheduled")
     keeping = asyncio.create_task(
-        keep_backups(plan, folder, SystemClock(), run, look_s=0.1), name="backups"
+        keep_backups(plan, lambda: Folder(folder), SystemClock(), run, look_s=0.1), name="backups"
     )
     try:
         async with asyncio.timeout(60):
-            while read_proof(folder) is None:
+            while read_proof(Folder(folder)) is None:
                 assert not keeping.done()
                 await asyncio.sleep(0.05)
         await asyncio.sleep(0.5)  # not due again
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
-    proof = read_proof(folder)
+    proof = read_proof(Folder(folder))
     assert proof is not None
     assert (proof.problem, proof.rows > 20) == ("", True)
     names = sorted(path.name for path in folder.iterdir())
@@ -381,8 +383,8 @@ async def test_a_running_hub_makes_its_backups_by_itself(
         if hub.returncode is None:
             hub.terminate()
         assert await hub.wait() == 0
-    assert len(backups_in(home / "backups")) == 1
-    assert read_proof(home / "backups") is not None
+    assert len(backups_in(Folder(home / "backups"))) == 1
+    assert read_proof(Folder(home / "backups")) is not None
 
 
 def messages(home: Path) -> set[str]:
@@ -425,23 +427,24 @@ async def test_while_trials_fail_the_last_backup_that_stood_one_stays(
     async with trading(database_url, tmp_path, is_started=False):
         pass
     folder = here / "backups"
+    storage = Folder(folder)
     (here / "settings.toml").write_text(
         "[backup]\nkeep_daily = 0\nkeep_weekly = 0\nkeep_monthly = 0\n"
     )
     await command("backup", "--scheduled")
-    ((kept),) = backups_in(folder)
-    good = kept.path.rename(folder / "meschain-20260101T030000Z.backup")
-    write_proof(folder, Proof(datetime(2026, 1, 1, 3, tzinfo=UTC), good.name, 9, good=good.name))
+    (kept,) = backups_in(storage)
+    good = (folder / kept.name).rename(folder / "meschain-20260101T030000Z.backup").name
+    write_proof(storage, Proof(datetime(2026, 1, 1, 3, tzinfo=UTC), good, 9, good=good))
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("CREATE TABLE ours (id integer)")
         for _ in range(2):
             said = await command("backup", "--scheduled", status=1)
             assert "could not be restored on trial" in said
             assert "ours" in said
-            newest, oldest = backups_in(folder)
-            assert oldest.path == good
+            newest, oldest = backups_in(storage)
+            assert oldest.name == good
             found = await command("doctor", status=1)
-            assert f"{newest.path.name}: the last trial failed" in found
+            assert f"{newest.name}: the last trial failed" in found
             await asyncio.sleep(1)  # a name says the second
         # As the advice says.
         connection.execute("DROP TABLE ours")
@@ -449,7 +452,7 @@ async def test_while_trials_fail_the_last_backup_that_stood_one_stays(
     await command("restore", "--test", made)
     assert "the last trial failed" not in await command("doctor", status=1)
     await command("backup", "--scheduled")
-    assert good not in (each.path for each in backups_in(folder))
+    assert good not in (each.name for each in backups_in(storage))
 
 
 @pytest.mark.slow
@@ -462,7 +465,8 @@ async def test_the_schedule_outlives_a_folder_that_is_gone_and_says_so(
     monkeypatch.setattr(schedule, "AFTER_FAILURE_S", 0.1)
     run = (sys.executable, "-m", "meschain", "backup", "--scheduled")
     keeping = asyncio.create_task(
-        keep_backups(BackupPlan(), folder, SystemClock(), run, look_s=0.1), name="backups"
+        keep_backups(BackupPlan(), lambda: Folder(folder), SystemClock(), run, look_s=0.1),
+        name="backups",
     )
     try:
         async with asyncio.timeout(60):
@@ -470,7 +474,7 @@ async def test_the_schedule_outlives_a_folder_that_is_gone_and_says_so(
                 assert not keeping.done()
                 await asyncio.sleep(0.05)
             folder.unlink()
-            while not backups_in(folder):
+            while not backups_in(Folder(folder)):
                 assert not keeping.done()
                 await asyncio.sleep(0.05)
     finally:

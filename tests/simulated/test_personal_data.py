@@ -19,6 +19,7 @@ from msgspec import structs
 from meschain import registry
 from meschain.app.keeping.backups import make_backup
 from meschain.app.keeping.schedule import keep_erasing
+from meschain.app.keeping.storage import Folder
 from meschain.channel.contract import OrderPage
 from meschain.cli.tree import root
 from meschain.sandbox.world import Order, ParcelState
@@ -170,9 +171,10 @@ async def test_a_restored_backup_erases_again_what_was_erased_since(
         )  # fmt: skip
         assert "webhook_inbox.body_sealed" in met(trade, home, order)
     now = datetime.now(UTC)  # noqa: TID251 – as the command does
+    backups = Folder(home / "backups")
     made = await asyncio.to_thread(
         lambda: make_backup(
-            database_url, home / "backups", now=now, key=None, master_key=None,
+            database_url, backups, now=now, key=None, master_key=None,
             tick=lambda _done, _total: None,
         )
     )  # fmt: skip
@@ -189,7 +191,7 @@ async def test_a_restored_backup_erases_again_what_was_erased_since(
 
     # In its own place: the database that goes knows who asked, also without the file beside it.
     (home / "erasure-requests.jsonl").rename(home / "aside")
-    said = await command("restore", str(made.path), "--replace")
+    said = await command("restore", backups.address(made.name), "--replace")
     assert "1 order of a buyer who had asked was erased again" in said
     assert erased(database_url) == [(order.number, True)]
     # On another machine, with what the data folder held: nothing of the database is left.
@@ -200,7 +202,7 @@ async def test_a_restored_backup_erases_again_what_was_erased_since(
         shutil.copy(home / "aside", there / "erasure-requests.jsonl")
         monkeypatch.setenv("DATABASE_URL", url)
         monkeypatch.setenv("MESCHAIN_HOME", str(there))
-        document = json.loads(await command("restore", str(made.path), "--json"))
+        document = json.loads(await command("restore", backups.address(made.name), "--json"))
         assert document["orders_erased"] == 1
         assert erased(url) == [(order.number, True)]
         drop_before(url)

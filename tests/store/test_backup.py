@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +14,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from meschain.app.keeping.backups import make_backup, prove
+from meschain.app.keeping import backups
+from meschain.app.keeping.backups import Proof
+from meschain.app.keeping.storage import Folder
 from meschain.store.backup import (
     BackupDiffers,
     BackupIncomplete,
@@ -52,7 +55,19 @@ def no_tick(_done: int, _total: int) -> None:
 
 
 def made(url: str, folder: Path, *, key: bytes | None = None, tick: Tick = no_tick) -> Path:
-    return make_backup(url, folder, now=NOW, key=key, master_key=None, tick=tick).path
+    storage = Folder(folder)
+    name = backups.make_backup(url, storage, now=NOW, key=key, master_key=None, tick=tick).name
+    return folder / name
+
+
+def prove(url: str, path: Path, *, key: bytes | None, tick: Tick = no_tick) -> Proof:
+    return backups.prove(url, Folder(path.parent), path.name, now=NOW, key=key, tick=tick)
+
+
+@contextmanager
+def restored_beside(url: str, path: Path, key: bytes | None = None) -> Iterator[Loaded]:
+    with path.open("rb") as file, scratch(url, file, key) as loaded:
+        yield loaded
 
 
 def content(url: str) -> dict[str, list[bytes]]:
@@ -96,7 +111,7 @@ def test_every_row_of_every_table_comes_back_and_new_numbers_go_on(
     assert ticks[-1][0] > 80
     before = content(database_url)
     assert all(before.values()), [name for name, rows in before.items() if not rows]
-    with scratch(database_url, path, None) as loaded:
+    with restored_beside(database_url, path) as loaded:
         assert content(loaded.conninfo) == before
         loaded.bring_to_today()
         with psycopg.connect(loaded.conninfo) as restored, psycopg.connect(database_url) as ours:
@@ -120,10 +135,10 @@ def test_every_row_of_every_table_comes_back_and_new_numbers_go_on(
 @pytest.mark.usefixtures("filled")
 def test_a_sealed_backup_restores_with_its_key_only(database_url: str, tmp_path: Path) -> None:
     path = made(database_url, tmp_path, key=KEY)
-    assert prove(database_url, path, now=NOW, key=KEY, tick=no_tick).rows > 80
+    assert prove(database_url, path, key=KEY).rows > 80
     for wrong in (None, b"another key of 16 bytes"):
         with pytest.raises(BackupLocked):
-            prove(database_url, path, now=NOW, key=wrong, tick=no_tick)
+            prove(database_url, path, key=wrong)
     assert not scratches_of(database_url)
     with pytest.raises(BackupLocked):
         made(database_url, tmp_path, key=b"too short")
@@ -145,7 +160,7 @@ def test_what_was_loaded_otherwise_than_saved_is_refused(
 
     monkeypatch.setattr(Loaded, "_load", spoil)
     with pytest.raises(BackupDiffers, match=r"^stock_level$"):
-        prove(database_url, path, now=NOW, key=None, tick=no_tick)
+        prove(database_url, path, key=None)
 
 
 def test_a_backup_beside_sales_is_of_one_moment(
@@ -179,7 +194,7 @@ def test_a_backup_beside_sales_is_of_one_moment(
             path = made(database_url, tmp_path / str(number))
             at_end = booked
             with (
-                scratch(database_url, path, None) as loaded,
+                restored_beside(database_url, path) as loaded,
                 psycopg.connect(loaded.conninfo) as restored,
             ):
                 assert restored.execute(torn).fetchone() == (0,)
@@ -197,14 +212,14 @@ def test_a_backup_of_a_newer_program_is_refused_before_anything_is_changed(
     filled.execute("INSERT INTO schema_migration VALUES (9999, 'later', 'pre', 'x')")
     path = made(database_url, tmp_path)
     with pytest.raises(BackupNewerThanProgram, match="9999"):
-        prove(database_url, path, now=NOW, key=None, tick=no_tick)
+        prove(database_url, path, key=None)
     # The same of the database itself: an older program does not touch it.
     with pytest.raises(DatabaseNewerThanProgram, match="9999"):
         migrate(database_url)
     filled.execute("DELETE FROM schema_migration WHERE version = 9999")
     filled.execute("UPDATE schema_migration SET checksum = 'x' WHERE version = 3")
     with pytest.raises(MigrationChanged, match="states"):
-        prove(database_url, made(database_url, tmp_path), now=NOW, key=None, tick=no_tick)
+        prove(database_url, made(database_url, tmp_path), key=None)
 
 
 @pytest.mark.parametrize("version", [4, 5, 7])
@@ -222,7 +237,7 @@ def test_a_backup_of_an_older_schema_is_brought_to_todays(
         path = made(url, tmp_path)
         with path.open("rb") as file:
             assert read_header(file).schema_version == version
-        with scratch(url, path, None) as loaded:
+        with restored_beside(url, path) as loaded:
             loaded.bring_to_today()
             loaded.begin_anew(now=NOW, actor="test", keep_armed=False)
             with psycopg.connect(loaded.conninfo) as restored:
@@ -256,7 +271,7 @@ def test_a_backup_restores_on_another_server_of_another_major_version(
             with psycopg.connect(theirs, autocommit=True) as connection:
                 fill(Shop.open(connection), "Z")
         path = made(source, tmp_path / "backups", key=KEY)
-        with scratch(target, path, KEY) as loaded:
+        with restored_beside(target, path, KEY) as loaded:
             assert content(loaded.conninfo) == content(source)
         other.remove()
 
@@ -279,13 +294,13 @@ def test_the_swap_is_all_or_nothing_and_keeps_what_was_there(
     path = made(database_url, tmp_path)
     with psycopg.connect(hub_url, autocommit=True) as connection:
         Shop.open(connection, "Old")
-        with scratch(hub_url, path, None) as loaded, pytest.raises(DatabaseInUse):
+        with restored_beside(hub_url, path) as loaded, pytest.raises(DatabaseInUse):
             swap(loaded, hub_url, stamp="1")
         assert not scratches_of(hub_url)
         assert connection.execute("SELECT name FROM merchant").fetchall() == [("Old",)]
     befores = []
     for stamp in ("1", "2"):
-        with scratch(hub_url, path, None) as loaded:
+        with restored_beside(hub_url, path) as loaded:
             loaded.bring_to_today()
             befores.append(swap(loaded, hub_url, stamp=stamp))
         assert has_merchants(hub_url)
@@ -303,7 +318,7 @@ def test_what_a_killed_restore_left_behind_is_removed_by_the_next(
     name = filled.info.dbname
     left = f"{name}_scratch_00000000"
     filled.execute(f'CREATE DATABASE "{left}"')
-    prove(database_url, path, now=NOW, key=None, tick=no_tick)
+    prove(database_url, path, key=None)
     assert not any(f"{name}_scratch_" in each for each in databases(database_url))
 
 
@@ -319,10 +334,10 @@ def test_what_went_wrong_is_told_although_cleaning_up_fails_too(
         raise OSError(errno.ENOSPC, "no room")
 
     with pytest.raises(OSError, match="no room"):
-        prove(database_url, path, now=NOW, key=None, tick=full)
+        prove(database_url, path, key=None, tick=full)
     (left,) = scratches_of(database_url)
     filled.execute(f'ALTER DATABASE "{left}" IS_TEMPLATE false'.encode())
-    assert prove(database_url, path, now=NOW, key=None, tick=no_tick).rows
+    assert prove(database_url, path, key=None).rows
     assert not scratches_of(database_url)
 
 
@@ -336,10 +351,10 @@ def test_databases_of_others_that_are_named_alike_are_left_alone(
     try:
         for name in (*alike, long + "1"):
             filled.execute(f'CREATE DATABASE "{name}"')
-        prove(database_url, path, now=NOW, key=None, tick=no_tick)
+        prove(database_url, path, key=None)
         drop_before(database_url)
         drop_before(url_of(database_url, long + "2"))
-        with scratch(url_of(database_url, long + "1"), path, None) as loaded:
+        with restored_beside(url_of(database_url, long + "1"), path) as loaded:
             swap(loaded, url_of(database_url, long + "1"), stamp="7")
         drop_before(url_of(database_url, long + "2"))
         left = databases(database_url)
@@ -393,7 +408,7 @@ def test_an_owner_without_privileges_saves_and_restores_every_merchant(
             )
             connection.execute("RESET ROLE")
     path = made(plain_owner, tmp_path)
-    with scratch(plain_owner, path, None) as loaded:
+    with restored_beside(plain_owner, path) as loaded:
         loaded.bring_to_today()
         loaded.begin_anew(now=NOW, actor="test", keep_armed=False)
         found = content(loaded.conninfo)

@@ -16,6 +16,7 @@ import pytest
 
 from meschain.app.keeping.backups import BackupPlan, Proof, write_proof
 from meschain.app.keeping.doctor import Doctor, Finding, Place
+from meschain.app.keeping.storage import Folder
 from meschain.channel.clock import microseconds
 from meschain.cli.tree import root
 from meschain.messages import LANGUAGES, Catalog
@@ -35,8 +36,8 @@ def place(tmp_path: Path) -> Place:
         home=home,
         database_folder=None,
         master_key=home / "master.key",
-        backup_folder=tmp_path / "backups",
         images_folder=home / "images",
+        s3_file=home / "s3.toml",
         plan=None,
         hub_pid=None,
     )
@@ -45,6 +46,7 @@ def place(tmp_path: Path) -> Place:
 def look(place: Place, connection: Connection | None = None) -> list[Finding]:
     looking = Doctor(place, datetime.now(UTC))  # noqa: TID251 – as the command does
     looking.look_around()
+    looking.look_at_backups(Folder(place.home.parent / "backups"))
     if connection is not None:
         with connection.transaction():
             connection.execute("SET TRANSACTION READ ONLY")
@@ -164,7 +166,8 @@ def test_what_is_wrong_in_the_data_folder_is_found(
 
 def test_backups_that_are_missing_late_untried_or_bad_are_found(place: Place) -> None:
     planned = replace(place, plan=BackupPlan())
-    folder = place.backup_folder
+    storage = Folder(place.home.parent / "backups")
+    folder = storage.path
     assert kinds(look(place)) >= {"backup_unplanned"}
     assert "backup_none" in kinds(look(planned), "wrong")
     folder.mkdir()
@@ -179,9 +182,9 @@ def test_backups_that_are_missing_late_untried_or_bad_are_found(place: Place) ->
     (folder / f"meschain-{stamp}.backup").write_bytes(b"")
     found = look(planned)
     assert kinds(found) - {"disk_low"} == {"backup_untested", "backup_same_disk"}
-    write_proof(folder, Proof(now, "x.backup", 0, "it broke"))
+    write_proof(storage, Proof(now, "x.backup", 0, "it broke"))
     assert "backup_unproven" in kinds(look(planned), "wrong")
-    write_proof(folder, Proof(now, "x.backup", 9))
+    write_proof(storage, Proof(now, "x.backup", 9))
     assert kinds(look(planned)) - {"disk_low"} == {"backup_same_disk"}
     with (folder / f"meschain-{stamp}.backup").open("wb") as huge:
         huge.truncate(shutil.disk_usage(folder).free)  # takes no room, and counts as what it says

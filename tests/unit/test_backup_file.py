@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meschain.app.keeping.backups import BackupPlan, Kept, backups_in, is_due, superseded
+from meschain.app.keeping.storage import Folder
 from meschain.store.backup import BackupDamaged, BackupLocked, BackupUnknown, Header
 from meschain.store.backup.envelope import (
     END,
@@ -100,7 +101,7 @@ def test_only_the_key_it_was_sealed_with_opens_a_backup_and_its_content_is_not_i
 
 
 def at(*days_ago: float) -> list[Kept]:
-    return [Kept(Path(f"{days}"), NOW - timedelta(days=days)) for days in days_ago]
+    return [Kept(f"{days}", NOW - timedelta(days=days)) for days in days_ago]
 
 
 def test_the_newest_of_each_day_week_and_month_stays() -> None:
@@ -108,7 +109,7 @@ def test_the_newest_of_each_day_week_and_month_stays() -> None:
     kept = at(0, 0.1, 1, 2, 3, 4, 10, 19, 25, 40)
     gone = superseded(kept, plan)
     # 20, 19, 18 November; this week, which began on the 16th, and the one of the 10th; October.
-    assert [each.path.name for each in kept if each not in gone] == ["0", "1", "2", "10", "25"]
+    assert [each.name for each in kept if each not in gone] == ["0", "1", "2", "10", "25"]
 
 
 @given(st.lists(st.floats(0, 2_000), max_size=60), st.integers(0, 3), st.integers(0, 3))
@@ -124,15 +125,15 @@ def test_the_newest_backup_is_never_forgotten(ages: list[float], daily: int, mon
 def test_the_last_one_that_stood_its_trial_stays_until_a_newer_one_does() -> None:
     plan = BackupPlan(keep_daily=1, keep_weekly=0, keep_monthly=0)
     kept = at(0, 1, 2, 90)
-    assert [each.path.name for each in superseded(kept, plan)] == ["1", "2", "90"]
-    assert [each.path.name for each in superseded(kept, plan, good="90")] == ["1", "2"]
+    assert [each.name for each in superseded(kept, plan)] == ["1", "2", "90"]
+    assert [each.name for each in superseded(kept, plan, good="90")] == ["1", "2"]
 
 
 def test_only_what_is_named_as_a_backup_is_taken_for_one(tmp_path: Path) -> None:
     for name in ("20261120T030000Z", "20269999T999999Z", "20261120T030000Z.part"):
         (tmp_path / f"meschain-{name}.backup").touch()
-    assert [each.at.day for each in backups_in(tmp_path)] == [20]
-    assert backups_in(tmp_path / "nothing") == []
+    assert [each.at.day for each in backups_in(Folder(tmp_path))] == [20]
+    assert backups_in(Folder(tmp_path / "nothing")) == []
 
 
 def test_a_backup_stamped_in_the_future_does_not_stop_the_schedule() -> None:

@@ -13,8 +13,10 @@ import msgspec
 from meschain.app.commands.erase_personal_data import read_requests
 from meschain.app.images.store import ImageStore
 from meschain.app.keeping.backups import (
+    SUFFIX,
     Made,
     Proof,
+    backups_in,
     forget,
     make_backup,
     prove,
@@ -22,10 +24,12 @@ from meschain.app.keeping.backups import (
     read_proof,
     write_proof,
 )
+from meschain.app.keeping.bucket import SCHEME, BucketFailed
+from meschain.app.keeping.storage import file_at, storage_at
 from meschain.channel.clock import SystemClock
 from meschain.cli.database import reached_by_command, reached_by_hub
 from meschain.cli.failure import Failure, explain
-from meschain.cli.help import Command, File, reports, session_of
+from meschain.cli.help import Address, Command, File, reports, session_of
 from meschain.cli.session import actor
 from meschain.store.backup import (
     KEY_BYTES_MIN,
@@ -42,16 +46,18 @@ from meschain.store.vault import Vault, VaultLocked, joined, write_master_keys
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from meschain.app.keeping.storage import Storage
     from meschain.cli.session import Session
     from meschain.settings import Settings
 
 log = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
+_SHOWN = 5
 
 
 @click.command("backup", cls=Command)
-@click.option("--to", "folder", type=File())
+@click.option("--to", "address", type=Address())
 @click.option("--key-file", type=File())
 @click.option("--with-key", is_flag=True)
 @click.option("--scheduled", is_flag=True)
@@ -60,14 +66,14 @@ MIB = 1024 * 1024
 def backup(
     ctx: click.Context,
     *,
-    folder: Path | None,
+    address: str | None,
     key_file: Path | None,
     with_key: bool,
     scheduled: bool,
 ) -> None:
     session = session_of(ctx)
     settings = session.settings
-    folder = folder or settings.backup_folder
+    storage = storage_at(address or settings.backup_address, settings.s3_file)
     key = _key(key_file or settings.backup_key_file)
     if with_key and key is None:
         raise Failure("backup_key_lies_open")
@@ -76,40 +82,41 @@ def backup(
     with reached_by_command(settings, session.out) as reached:
         with session.out.progress("cli.backup.working") as tick:
             made = make_backup(
-                reached.url, folder, now=now, key=key, master_key=master_key, tick=tick
+                reached.url, storage, now=now, key=key, master_key=master_key, tick=tick
             )
-        gone: list[Path] = []
+        gone: list[str] = []
         proof: Proof | None = None
         if scheduled and settings.backup:
-            proof = _prove_when_due(session, reached.url, made.path, key, now)
-            gone = forget(folder, settings.backup, now)
-    _tell_made(session, made, gone, is_sealed=key is not None, has_key=with_key)
+            proof = _prove_when_due(session, reached.url, storage, made.name, key, now)
+            gone = forget(storage, settings.backup, now)
+    file = storage.address(made.name)
+    _tell_made(session, made, file, gone, is_sealed=key is not None, has_key=with_key)
     if proof is not None and proof.problem:
         raise Failure("backup_unproven", file=proof.file, words=proof.problem)
 
 
 def _tell_made(
-    session: Session, made: Made, gone: list[Path], *, is_sealed: bool, has_key: bool
+    session: Session, made: Made, file: str, gone: list[str], *, is_sealed: bool, has_key: bool
 ) -> None:
     images = ImageStore(session.settings.images_folder)
     files, size = images.size()
     if session.out.document(
         {
-            "file": str(made.path),
+            "file": file,
             "size_bytes": made.size_bytes,
             "tables": made.saved.tables,
             "rows": made.saved.rows,
             "schema_version": made.saved.schema_version,
             "is_sealed": is_sealed,
             "has_master_key": has_key,
-            "deleted": [path.name for path in gone],
+            "deleted": gone,
             "images": {"folder": str(images.folder), "files": files, "size_bytes": size},
         }
     ):
         return
     session.out.say(
         "cli.backup.made",
-        file=str(made.path),
+        file=file,
         count=made.saved.rows,
         size=-(-made.size_bytes // MIB),
     )
@@ -122,29 +129,34 @@ def _tell_made(
 
 
 def _prove_when_due(
-    session: Session, url: str, newest: Path, key: bytes | None, now: datetime
+    session: Session,
+    url: str,
+    storage: Storage,
+    newest: str,
+    key: bytes | None,
+    now: datetime,
 ) -> Proof | None:
     """The self-test of the newest backup, as often as the plan says; its result is kept."""
     settings = session.settings
     assert settings.backup is not None
-    last = read_proof(newest.parent)
+    last = read_proof(storage)
     days = settings.backup.test_every_days
     if last is not None and not last.problem and 0 <= (now - last.at).days < days:
         return None
     try:
         with session.out.progress("cli.restore.testing") as tick:
-            proof = prove(url, newest, now=now, key=key, tick=tick)
+            proof = prove(url, storage, newest, now=now, key=key, tick=tick)
     except Exception as defect:
-        # Whatever it was: the folder says so from now on, and `doctor` reads it there.
+        # Whatever it was: the storage says so from now on, and `doctor` reads it there.
         log.warning("backup failed its trial", exc_info=defect)
         words = explain(defect, session.catalog) or f"{type(defect).__name__}: {defect}"
-        proof = Proof(now, newest.name, 0, words, good=last.good if last else "")
-    write_proof(newest.parent, proof)
+        proof = Proof(now, newest, 0, words, good=last.good if last else "")
+    write_proof(storage, proof)
     return proof
 
 
 @click.command("restore", cls=Command)
-@click.argument("file", type=File())
+@click.argument("file", type=Address())
 @click.option("--key-file", type=File())
 @click.option("--test", "is_test", is_flag=True)
 @click.option("--replace", is_flag=True)
@@ -154,7 +166,7 @@ def _prove_when_due(
 def restore(
     ctx: click.Context,
     *,
-    file: Path,
+    file: str,
     key_file: Path | None,
     is_test: bool,
     replace: bool,
@@ -163,15 +175,16 @@ def restore(
     session = session_of(ctx)
     key = _key(key_file or session.settings.backup_key_file)
     now = SystemClock().now()
+    storage, name = _located(file, session.settings)
     if is_test:
         with (
             reached_by_command(session.settings, session.out, may_begin=True) as reached,
             session.out.progress("cli.restore.testing") as tick,
         ):
-            proof = prove(reached.url, file, now=now, key=key, tick=tick)
-        _remember(session.settings, file, proof)
-        if not session.out.document({"file": str(file), "rows": proof.rows, "is_equal": True}):
-            session.out.say("cli.restore.proven", file=str(file), count=proof.rows)
+            proof = prove(reached.url, storage, name, now=now, key=key, tick=tick)
+        _remember(session.settings, storage, proof)
+        if not session.out.document({"file": file, "rows": proof.rows, "is_equal": True}):
+            session.out.say("cli.restore.proven", file=file, count=proof.rows)
         return
     with reached_by_hub(session.settings, session.out, may_begin=True) as reached:
         is_empty = not has_merchants(reached.url)
@@ -181,7 +194,8 @@ def restore(
         asked = erasure_requests(reached.url)
         with (
             session.out.progress("cli.restore.working") as tick,
-            scratch(reached.url, file, key, tick) as loaded,
+            storage.reading(name) as opened,
+            scratch(reached.url, opened, key, tick) as loaded,
         ):
             loaded.bring_to_today()
             master_keys = _master_keys(session.settings, loaded)
@@ -196,7 +210,7 @@ def restore(
         header, rows = loaded.header, loaded.rows
     if session.out.document(
         {
-            "file": str(file),
+            "file": file,
             "rows": rows,
             "made_at": header.created_at,
             "schema_version_before": header.schema_version,
@@ -216,13 +230,25 @@ def restore(
         session.out.say(f"cli.restore.{'armed' if keep_armed else 'disarmed'}", count=armed)
 
 
-def _remember(settings: Settings, file: Path, proof: Proof) -> None:
+def _remember(settings: Settings, storage: Storage, proof: Proof) -> None:
     """A trial by hand counts like one of the schedule, unless a newer backup was tried before."""
-    last = read_proof(settings.backup_folder)
-    is_there = file.resolve().parent == settings.backup_folder.resolve()
-    if is_there and (last is None or proof.file >= last.file):
-        with suppress(OSError):  # a folder that can only be read
-            write_proof(settings.backup_folder, proof)
+    ours = storage_at(settings.backup_address, settings.s3_file)
+    if storage.address() != ours.address():
+        return
+    last = read_proof(storage)
+    if last is None or proof.file >= last.file:
+        with suppress(OSError, BucketFailed):  # what can only be read
+            write_proof(storage, proof)
+
+
+def _located(address: str, settings: Settings) -> tuple[Storage, str]:
+    """The backup that is meant. Raises Failure, with what there is, when it names none."""
+    is_bucket = address.startswith(SCHEME)
+    if Path(address).is_dir() or (is_bucket and not address.endswith(SUFFIX)):
+        storage = storage_at(address, settings.s3_file)
+        known = ", ".join(each.name for each in backups_in(storage)[:_SHOWN])
+        raise Failure("restore_which", address=storage.address(), known=known or "–")
+    return file_at(address, settings.s3_file)
 
 
 def _master_keys(settings: Settings, loaded: Loaded) -> bytes | None:

@@ -9,7 +9,9 @@ import click
 import msgspec
 import psycopg
 
+from meschain.app.keeping.bucket import BucketFailed
 from meschain.app.keeping.doctor import Doctor, Finding, Place
+from meschain.app.keeping.storage import storage_at
 from meschain.channel.clock import SystemClock
 from meschain.cli.database import HubAddress, is_locked, reached_by_command
 from meschain.cli.failure import Failure, explain
@@ -56,6 +58,12 @@ def _findings(session: Session) -> list[Finding]:
     settings = session.settings
     looking = Doctor(_place(settings), SystemClock().now())
     looking.look_around()
+    address = settings.backup_address
+    try:
+        looking.look_at_backups(storage_at(address, settings.s3_file))
+    except (OSError, BucketFailed) as away:
+        words = explain(away, session.catalog) or str(away)
+        looking.add("backup_away", "wrong", address, words=words)
     is_embedded = settings.database_url is None
     cluster = home_of(settings.postgres_dir) / "cluster"
     if is_embedded and not cluster.exists():
@@ -87,9 +95,9 @@ def _place(settings: Settings) -> Place:
         home=settings.home,
         database_folder=None if settings.database_url else home_of(settings.postgres_dir),
         master_key=settings.master_key,
-        backup_folder=settings.backup_folder,
         backup_key=settings.backup_key_file,
         images_folder=settings.images_folder,
+        s3_file=settings.s3_file,
         plan=settings.backup,
         hub_pid=pid,
         hub_lives=is_held,

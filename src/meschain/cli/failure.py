@@ -10,6 +10,7 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from meschain.app.commands.import_products import LocationUnknown
+from meschain.app.keeping.bucket import BucketFailed
 from meschain.app.queries.paging import CursorInvalid
 from meschain.channel.http import TransportLost
 from meschain.channel.transport import LiveHostRefused
@@ -66,6 +67,9 @@ def explain(defect: BaseException, catalog: Catalog) -> str | None:
         case EmbeddedPostgresError():
             said = {name: str(value) for name, value in defect.params.items()}
             return catalog.text(defect.code, **said)
+        case BucketFailed():
+            said = {"address": defect.address, "words": defect.words}
+            return catalog.text(f"{_PREFIX}bucket_{defect.reason}", **said)
         case OSError(errno=errno.EADDRINUSE):
             return catalog.text(_PREFIX + "no_free_port", words=_first_line(defect))
         case BaseExceptionGroup():

@@ -239,6 +239,12 @@ class File(click.ParamType[Path]):
         return Path(value)
 
 
+class Address(click.ParamType[str]):
+    """A path or ``s3://…``, as it stands: to a path the two strokes would be one."""
+
+    name = "address"
+
+
 # — options that many commands share —
 
 # Read before anything is parsed (tree._language_in); here so that it is allowed and described.

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +20,7 @@ import uvloop
 from meschain.app.feeds import keep_feeds
 from meschain.app.images.store import ImageStore
 from meschain.app.keeping.schedule import keep_backups, keep_erasing
+from meschain.app.keeping.storage import storage_at
 from meschain.cli.database import HubAddress, Reached, reached_by_hub
 from meschain.cli.failure import Failure
 from meschain.cli.help import Command, Exact, Pair, Whole, for_merchant, reports, session_of
@@ -123,8 +125,9 @@ async def _backups_kept(settings: Settings, hub: Hub) -> AsyncIterator[None]:
     if settings.backup is None:
         yield
         return
+    opened = partial(storage_at, settings.backup_address, settings.s3_file)
     command = (sys.executable, "-m", "meschain", "backup", "--scheduled")
-    keeping = keep_backups(settings.backup, settings.backup_folder, hub.clock, command)
+    keeping = keep_backups(settings.backup, opened, hub.clock, command)
     async with _beside("backups", keeping):
         yield
 

@@ -1,26 +1,27 @@
-"""Backups in a folder: made, tried, kept for a time and forgotten."""
+"""Backups in their storage: made, tried, kept for a time and forgotten."""
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
 from meschain.store.backup import Saved, Tick, save, scratch
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meschain.app.keeping.storage import Storage
+
+SUFFIX: Final = ".backup"
 _NAME: Final = re.compile(r"meschain-(\d{8}T\d{6}Z)\.backup")
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
-_PARTIAL: Final = ".partial-"
 _PROOF: Final = "self-test.json"
-_LEFT_AFTER: Final = timedelta(days=1)
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Span = Annotated[int, msgspec.Meta(ge=1)]
@@ -33,7 +34,7 @@ class BackupPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     every_hours: Span = 24
-    folder: str | None = None  # None: "backups" in the data folder
+    folder: str | None = None  # or s3://bucket/prefix; None: "backups" in the data folder
     key_file: str | None = None
     keep_daily: Count = 7
     keep_weekly: Count = 5
@@ -43,9 +44,9 @@ class BackupPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A backup in the folder."""
+    """A backup in its storage."""
 
-    path: Path
+    name: str
     at: datetime
 
 
@@ -67,7 +68,7 @@ class Proof(msgspec.Struct, frozen=True):
 class Made:
     """A backup that was just made."""
 
-    path: Path
+    name: str
     size_bytes: int
     saved: Saved
 
@@ -79,50 +80,29 @@ def read_key(path: Path) -> bytes:
 
 def make_backup(
     conninfo: str,
-    folder: Path,
+    storage: Storage,
     *,
     now: datetime,
     key: bytes | None,
     master_key: bytes | None,
     tick: Tick,
 ) -> Made:
-    """Save the database into ``folder``, whole or not at all.
+    """Save the database into ``storage``, whole or not at all.
 
-    Raises OSError (a full disk; its ``filename`` is set), BackupLocked, BackupIncomplete.
+    Raises what ``Storage`` raises (a full disk), BackupLocked, BackupIncomplete.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"meschain-{now.astimezone(UTC).strftime(_STAMP)}.backup"
-    descriptor, name = tempfile.mkstemp(prefix=_PARTIAL, dir=folder)
-    partial = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            saved = save(conninfo, file, now=now, key=key, master_key=master_key, tick=tick)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as wrong:
-        wrong.filename = wrong.filename or str(folder)  # a full disk does not say which
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
-    place = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(place)
-    finally:
-        os.close(place)
-    return Made(path, path.stat().st_size, saved)
+    name = f"meschain-{now.astimezone(UTC).strftime(_STAMP)}{SUFFIX}"
+    with storage.writing(name) as file:
+        saved = save(conninfo, file, now=now, key=key, master_key=master_key, tick=tick)
+    return Made(name, storage.size_bytes(name), saved)
 
 
-def backups_in(folder: Path) -> list[Kept]:
-    """What lies there, the newest first. Raises OSError when it cannot be looked into."""
+def backups_in(storage: Storage) -> list[Kept]:
+    """What lies there, the newest first. Raises what ``Storage`` raises."""
     found: list[Kept] = []
-    with suppress(FileNotFoundError):
-        for path in folder.iterdir():
-            match = _NAME.fullmatch(path.name)
-            with suppress(ValueError):  # digits that are no date: somebody else's file
-                if match:
-                    at = datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)
-                    found.append(Kept(path, at))
+    for match in filter(None, map(_NAME.fullmatch, storage.names())):
+        with suppress(ValueError):  # digits that are no date: somebody else's file
+            found.append(Kept(match[0], datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)))
     return sorted(found, key=lambda each: each.at, reverse=True)
 
 
@@ -138,53 +118,53 @@ def superseded(kept: Sequence[Kept], plan: BackupPlan, *, good: str = "") -> lis
     can be restored, and stays.
     """
     newest_first = sorted(kept, key=lambda each: each.at, reverse=True)
-    held: set[Path] = {each.path for each in newest_first[:1]}
-    held.update(each.path for each in kept if each.path.name == good)
+    held = {good, *(each.name for each in newest_first[:1])}
     for pattern, count in (
         ("%Y-%m-%d", plan.keep_daily),
         ("%G-%V", plan.keep_weekly),
         ("%Y-%m", plan.keep_monthly),
     ):
-        by_time: dict[str, Path] = {}
+        by_time: dict[str, str] = {}
         for each in newest_first:
-            by_time.setdefault(each.at.strftime(pattern), each.path)
+            by_time.setdefault(each.at.strftime(pattern), each.name)
         held.update(list(by_time.values())[:count])
-    return [each for each in newest_first if each.path not in held]
+    return [each for each in newest_first if each.name not in held]
 
 
-def forget(folder: Path, plan: BackupPlan, now: datetime) -> list[Path]:
+def forget(storage: Storage, plan: BackupPlan, now: datetime) -> list[str]:
     """Delete what is superseded, and what killed runs left; returns the backups deleted."""
-    proof = read_proof(folder)
-    kept = superseded(backups_in(folder), plan, good=proof.good if proof else "")
-    gone = [each.path for each in kept]
-    # One that is being written to belongs to a backup that somebody else makes just now.
-    old = (now - _LEFT_AFTER).timestamp()
-    left = [each for each in folder.glob(_PARTIAL + "*") if each.stat().st_mtime < old]
-    for path in (*gone, *left):
-        path.unlink(missing_ok=True)
+    proof = read_proof(storage)
+    kept = superseded(backups_in(storage), plan, good=proof.good if proof else "")
+    gone = [each.name for each in kept]
+    storage.delete(gone)
+    storage.sweep(now)
     return gone
 
 
-def prove(conninfo: str, path: Path, *, now: datetime, key: bytes | None, tick: Tick) -> Proof:
-    """Restore ``path`` into a scratch database and compare each table's rows with what was saved.
+def prove(
+    conninfo: str, storage: Storage, name: str, *, now: datetime, key: bytes | None, tick: Tick
+) -> Proof:
+    """Restore a backup into a scratch database and compare each table's rows with what was saved.
 
-    Raises what ``store.backup`` raises.
+    Raises what ``store.backup`` and ``Storage`` raise.
     """
-    with scratch(conninfo, path, key, tick) as loaded:
+    with storage.reading(name) as file, scratch(conninfo, file, key, tick) as loaded:
         loaded.bring_to_today()
-        return Proof(now, path.name, loaded.rows, good=path.name)
+        return Proof(now, name, loaded.rows, good=name)
 
 
-def read_proof(folder: Path) -> Proof | None:
-    """The last self-test of this folder's backups."""
+def read_proof(storage: Storage) -> Proof | None:
+    """The last self-test of the backups there. Raises what ``Storage`` raises."""
+    if _PROOF not in storage.names():
+        return None
     try:
-        return msgspec.json.decode((folder / _PROOF).read_bytes(), type=Proof)
-    except (OSError, msgspec.MsgspecError):
+        with storage.reading(_PROOF) as file:
+            return msgspec.json.decode(file.read(), type=Proof)
+    except msgspec.MsgspecError:
         return None
 
 
-def write_proof(folder: Path, proof: Proof) -> None:
+def write_proof(storage: Storage, proof: Proof) -> None:
     """Keep it beside the backups."""
-    partial = folder / (_PARTIAL + _PROOF)
-    partial.write_bytes(msgspec.json.encode(proof))
-    partial.replace(folder / _PROOF)
+    with storage.writing(_PROOF) as file:
+        file.write(msgspec.json.encode(proof))

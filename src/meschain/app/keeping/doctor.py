@@ -19,6 +19,7 @@ from psycopg.rows import class_row
 from meschain import __version__
 from meschain.app.images.store import ImageStore
 from meschain.app.keeping.backups import BackupPlan, Kept, backups_in, read_proof
+from meschain.app.keeping.storage import Folder, Storage
 from meschain.channel.clock import microseconds
 from meschain.domain.image import original_name
 from meschain.store.migrate import migrations
@@ -61,8 +62,8 @@ class Place:
     home: Path
     database_folder: Path | None  # None: a server of one's own
     master_key: Path
-    backup_folder: Path
     images_folder: Path
+    s3_file: Path
     plan: BackupPlan | None
     hub_pid: int | None  # of the hub that says it runs here,
     hub_lives: bool = False  # and whether it does
@@ -126,7 +127,7 @@ class Doctor:
     # — without the database —
 
     def look_around(self) -> None:
-        """The program, its folder, the disk, the backups."""
+        """The program, its folder, the disk."""
         self.add(
             "program",
             "good",
@@ -140,7 +141,14 @@ class Doctor:
         for folder in dict.fromkeys((home, self.place.database_folder or home)):
             self._disk(folder)
         self._hub()
-        self._backups()
+        if self.place.plan is None:
+            self.add("backup_unplanned", "notice")
+        key = self.place.backup_key
+        if key is not None and not key.exists():
+            self.add("backup_key_missing", "wrong", str(key))
+        s3_file = self.place.s3_file
+        if s3_file.exists() and s3_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            self.add("credentials_open", "wrong", str(s3_file))
 
     def _disk(self, folder: Path) -> None:
         existing = next(each for each in (folder, *folder.parents) if each.exists())
@@ -161,44 +169,46 @@ class Doctor:
         else:
             self.add("hub_gone", "notice", pid=pid)
 
-    def _backups(self) -> None:
-        folder, plan = self.place.backup_folder, self.place.plan
-        if plan is None:
-            self.add("backup_unplanned", "notice")
-        key = self.place.backup_key
-        if key is not None and not key.exists():
-            self.add("backup_key_missing", "wrong", str(key))
+    def look_at_backups(self, storage: Storage) -> None:
+        """Their age, their place, their last trial. Raises BucketFailed."""
         try:
-            kept = backups_in(folder)
+            kept = backups_in(storage)
         except OSError as wrong:
-            self.add("backup_unreadable", "wrong", str(folder), words=wrong.strerror or str(wrong))
+            words = wrong.strerror or str(wrong)
+            self.add("backup_unreadable", "wrong", storage.address(), words=words)
             return
         # One from the future was made while a clock was wrong: it says nothing of today.
-        self._newest_backup(next((each for each in kept if each.at <= self.now), None))
+        self._newest_backup(storage, next((each for each in kept if each.at <= self.now), None))
 
-    def _newest_backup(self, newest: Kept | None) -> None:
-        folder, plan = self.place.backup_folder, self.place.plan
+    def _newest_backup(self, storage: Storage, newest: Kept | None) -> None:
+        plan = self.place.plan
         if newest is None:
             if plan is not None:
-                self.add("backup_none", "wrong", str(folder))
+                self.add("backup_none", "wrong", storage.address())
             return
         age = self.now - newest.at
         hours = int(age.total_seconds() // 3600)
         is_late = plan is not None and age > 2 * timedelta(hours=plan.every_hours)
         level: Level = "wrong" if is_late else "good"
-        self.add("backup_old" if is_late else "backup", level, str(newest.path), hours=hours)
-        if folder.stat().st_dev == self.place.home.stat().st_dev:
-            self.add("backup_same_disk", "notice", str(folder))
-        free, needed = shutil.disk_usage(folder).free, 2 * newest.path.stat().st_size
-        if plan is not None and (free < needed or not os.access(folder, os.W_OK)):
-            self.add("backup_disk_low", "wrong", str(folder), free=free // MIB)
-        proof = read_proof(folder)
+        subject = storage.address(newest.name)
+        self.add("backup_old" if is_late else "backup", level, subject, hours=hours)
+        if isinstance(storage, Folder):
+            self._backup_disk(storage, newest)
+        proof = read_proof(storage)
         if proof is not None and proof.problem:
             self.add("backup_unproven", "wrong", proof.file, words=proof.problem)
         elif plan is not None:
             days = None if proof is None else (self.now - proof.at).days
             if days is None or days > 2 * plan.test_every_days:
-                self.add("backup_untested", "notice", str(folder))
+                self.add("backup_untested", "notice", storage.address())
+
+    def _backup_disk(self, storage: Folder, newest: Kept) -> None:
+        folder = storage.path
+        if folder.stat().st_dev == self.place.home.stat().st_dev:
+            self.add("backup_same_disk", "notice", str(folder))
+        free, needed = shutil.disk_usage(folder).free, 2 * storage.size_bytes(newest.name)
+        if self.place.plan is not None and (free < needed or not os.access(folder, os.W_OK)):
+            self.add("backup_disk_low", "wrong", str(folder), free=free // MIB)
 
     # — with it —
 

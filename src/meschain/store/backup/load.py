@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 import msgspec
 import psycopg
@@ -64,22 +63,21 @@ class Loaded:
     is_kept: bool = False
 
     @classmethod
-    def from_file(cls, conninfo: str, path: Path, key: bytes | None, tick: Tick) -> Self:
+    def from_file(cls, conninfo: str, file: BinaryIO, key: bytes | None, tick: Tick) -> Self:
         """Load and compare. The schema is the backup's, made by our own migrations.
 
         Raises BackupUnknown, BackupLocked, BackupDamaged, BackupDiffers, BackupNewerThanProgram,
         MigrationChanged.
         """
-        with path.open("rb") as file:
-            made = cls(conninfo, read_header(file))
-            file.seek(0)
-            migrate(conninfo, only=made.header.migrations)
-            with psycopg.connect(conninfo) as connection, lifted_security(connection):
-                spell_plainly(connection)
-                made._load(connection, read_records(file, key), tick)
-            with psycopg.connect(conninfo) as connection:
-                spell_plainly(connection)
-                made._compare(connection, tick)
+        made = cls(conninfo, read_header(file))
+        file.seek(0)
+        migrate(conninfo, only=made.header.migrations)
+        with psycopg.connect(conninfo) as connection, lifted_security(connection):
+            spell_plainly(connection)
+            made._load(connection, read_records(file, key), tick)
+        with psycopg.connect(conninfo) as connection:
+            spell_plainly(connection)
+            made._compare(connection, tick)
         return made
 
     def _load(
@@ -244,9 +242,9 @@ def _drop_references(connection: Connection) -> list[sql.Composed]:
 
 @contextmanager
 def scratch(
-    conninfo: str, path: Path, key: bytes | None, tick: Tick = lambda _done, _total: None
+    conninfo: str, file: BinaryIO, key: bytes | None, tick: Tick = lambda _done, _total: None
 ) -> Iterator[Loaded]:
-    """The backup at ``path`` in a database beside ``conninfo``'s, dropped at the end unless kept.
+    """The backup in ``file`` in a database beside ``conninfo``'s, dropped at the end unless kept.
 
     ``conninfo``'s user must be allowed to create databases. What a killed run left is removed.
     """
@@ -265,7 +263,7 @@ def scratch(
             )
         )
         try:
-            loaded = Loaded.from_file(make_conninfo(conninfo, dbname=made), path, key, tick)
+            loaded = Loaded.from_file(make_conninfo(conninfo, dbname=made), file, key, tick)
             yield loaded
         except BaseException:
             # What went wrong first is what is told; what cannot be dropped now is left to the next.
