@@ -19,6 +19,7 @@ from meschain.channel.capability import (
     OrderLimits,
     Quota,
 )
+from meschain.channel.clock import microseconds
 from meschain.channel.contract import Call, Priority
 from meschain.channel.outcome import Throttled, ThrottleScope
 from meschain.channel.pacing import UNLIMITED, LocalBudget, Pacer, PacerState
@@ -745,6 +746,25 @@ async def test_a_takeover_without_a_snapshot_starts_full_and_a_fresh_account_emp
     assert heir.available("push", CRITICAL) == 0
     await clock.run(10.2)
     assert heir.available("push", CRITICAL) == 50
+
+
+async def test_of_an_unknown_past_everything_is_spent_but_what_is_kept_for_sales(
+    clock: VirtualClock,
+) -> None:
+    """After a restore: orders are asked for at once, the rest a window after it – not later."""
+    at_us = microseconds(clock.now())
+    raw = b'{"at_us":%d,"final":true,"used":{},"lowered":{},"blocked_s":{},"is_unknown":true}'
+    state = msgspec.json.decode(raw % at_us, type=PacerState)
+    await clock.run(4)
+    heir = Pacer(push(50, 10.0), "", clock)
+    heir.restore(state)
+    assert heir.available("push", NORMAL) == 0
+    assert heir.available("push", CRITICAL) == 10
+    await clock.run(6.2)  # ten seconds and the margin since the restore
+    assert heir.available("push", CRITICAL) == 50
+    late = Pacer(push(50, 10.0), "", clock)
+    late.restore(state)
+    assert late.available("push", CRITICAL) == 50
 
 
 async def test_blocks_and_lowered_limits_survive_the_handover(clock: VirtualClock) -> None:

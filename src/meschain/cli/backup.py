@@ -199,7 +199,7 @@ def restore(
         ):
             loaded.bring_to_today()
             master_keys = _master_keys(session.settings, loaded)
-            armed = loaded.begin_anew(now=now, actor=actor(), keep_armed=keep_armed)
+            armed = loaded.begin_anew(now=SystemClock().now(), actor=actor(), keep_armed=keep_armed)
             asked += map(msgspec.structs.astuple, read_requests(session.settings.erasure_log))
             erased = loaded.erase_again(asked, now=now)
             if master_keys is not None:

@@ -51,6 +51,7 @@ class PacerState(msgspec.Struct, frozen=True, kw_only=True):
     used: dict[str, tuple[int, ...]]  # calls by age, in eighths of a window, youngest first
     lowered: dict[str, float]  # limits that throttling has lowered
     blocked_s: dict[str, float]  # seconds for which a window, an operation or all ("") are shut
+    is_unknown: bool = False  # of what was sent before ``at_us`` (a restore): see Pacer.restore
 
 
 class Permit:
@@ -299,7 +300,8 @@ class Pacer:
 
         Unless the state is final, what may have been released unseen since then is added for
         NORMAL and BULK; the part kept for CRITICAL stays free, for a sale cannot wait a window.
-        None: nothing is known, every window is taken for full.
+        None: nothing is known, every window is taken for full. An unknown state says when the
+        sending ended and not how much it was: NORMAL and BULK wait a window from then on.
         """
         now = self._clock.monotonic_s()
         if state is None:
@@ -307,6 +309,10 @@ class Pacer:
                 window.fill((window.limit,), now, now)
             return
         since = max(0.0, (microseconds(self._clock.now()) - state.at_us) / 1_000_000)
+        if state.is_unknown:
+            for window in self._windows.values():
+                window.assume_sent(window.span_s, now - since)
+            return
         unseen_s = 0.0 if state.final else min(since, _UNSEEN_S_MAX)
         last_s = now - since + unseen_s  # when the other owner may have sent or counted last
         for key, window in self._windows.items():

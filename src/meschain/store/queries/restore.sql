@@ -15,8 +15,11 @@ UPDATE account SET state = 'read_only' WHERE state = 'armed' AND NOT %(keep_arme
 UPDATE hub SET feed_epoch = greatest(feed_epoch + 1, (%(now_us)s / 60000000)::integer)
 
 -- name: free_accounts
--- No process of this database holds an account; quotas are taken for spent.
-UPDATE ownership SET owner = NULL, lease_until_us = 0, epoch = epoch + 1, pacer = NULL
+-- No process of this database holds an account. What the dead hub has sent up to now is unknown: its
+-- quotas are taken for spent, but for the part kept for orders and sales. See PacerState.
+UPDATE ownership SET owner = NULL, lease_until_us = 0, epoch = epoch + 1,
+       pacer = '{"final": true, "used": {}, "lowered": {}, "blocked_s": {}, "is_unknown": true}'::jsonb
+               || jsonb_build_object('at_us', %(now_us)s::bigint)
 
 -- name: doubt_orders
 -- Orders are read again from where they were known; until then no quantity rises.
