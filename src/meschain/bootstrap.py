@@ -153,7 +153,9 @@ class Hub:
         )
 
     def _exchanged(self, account: Account, exchange: Exchange) -> None:
-        """Keep what went wrong; what went well is counted by the lanes."""
+        """Measure it, and keep what went wrong; what went well is counted by the lanes."""
+        duration_us = int((exchange.answered_s - exchange.released_s) * 1_000_000)
+        self.engine.measures.requested(account.marketplace, exchange.operation, duration_us)
         if log.isEnabledFor(logging.DEBUG):
             log.debug(
                 "request ended",
@@ -162,12 +164,11 @@ class Hub:
                     "account": account.account_id,
                     "operation": exchange.operation,
                     "status": exchange.status,
-                    "milliseconds": int((exchange.answered_s - exchange.released_s) * 1_000),
+                    "milliseconds": duration_us // 1_000,
                 },
             )
         if not exchange.error and exchange.status is not None and exchange.status < _BAD_REQUEST:
             return
-        duration_us = int((exchange.answered_s - exchange.released_s) * 1_000_000)
         self.engine.attempts.note(
             Attempt(
                 merchant_id=account.merchant_id,

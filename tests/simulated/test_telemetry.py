@@ -30,6 +30,7 @@ from meschain.telemetry import (
 )
 from meschain.testing.trade import Trade, trading
 
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 EAST, WEST = "trendyol", "n11"
 log = logging.getLogger("meschain.test")
 
@@ -264,22 +265,35 @@ async def test_metrics_are_prometheus_text_and_count_what_happened(
     label = r'[a-z]+="(?:[^"\\\n]|\\.)*"'
     sample = re.compile(rf"[a-z_]+(?:\{{{label}(?:,{label})*\}})? -?\d+(?:\.\d+)?(?:e[-+]\d+)?")
     typed: set[str] = set()
+    histograms: dict[str, bool] = {}
     values: dict[str, float] = {}
     for line in text.splitlines():
         if line.startswith("# TYPE "):
             name = line.split()[2]
             assert name not in typed, "a metric is one group"
             typed.add(name)
+            histograms[name] = line.endswith(" histogram")
         elif not line.startswith("# HELP "):
             assert sample.fullmatch(line), line
-            assert line.split("{")[0].split()[0] in typed
+            name = line.split("{")[0].split()[0]
+            base = re.sub("_(bucket|sum|count)$", "", name)
+            assert name in typed or histograms.get(base), line
             values[line.rsplit(" ", 1)[0]] = float(line.rsplit(" ", 1)[1])
     assert values["meschain_accounts_served"] == 2
     label = r'{merchant="a \"b\" \\ c"}'
     assert values["meschain_orders_last_ten_minutes" + label] == 1
-    for name in ("backlog", "propagation_seconds", "quota_used", "net_found_total",
+    for name in ("backlog", "propagation_seconds_bucket", "hub_seconds_sum",
+                 "request_seconds_count", "claim_seconds_bucket", "quota_used", "net_found_total",
                  "oldest_dirty_seconds", "failures_total", "db_connections"):  # fmt: skip
         assert any(key.startswith(f"meschain_{name}{{") for key in values), name
+    # One unit was sold on the one: the other was told, in one push.
+    other = f'{{marketplace="{WEST}"'
+    assert values[f"meschain_propagation_seconds_count{other}}}"] >= 1
+    assert values[f'meschain_propagation_seconds_bucket{other},le="+Inf"}}'] >= 1
+    assert values[f'meschain_request_seconds_count{other},operation="push_offers"}}'] >= 1
+    assert values["meschain_claim_seconds_count"] >= 1
+    page = REFERENCE.read_text("utf-8")
+    assert set(re.findall(r"`(meschain_\w+)`", page)) == typed
     status, _ = await text_of(f"{handle.url}/metrics", {"Host": "evil.example"})
     assert status == 403
 

@@ -31,6 +31,7 @@ from meschain.sync.lane import (
     OpenTicket,
 )
 from meschain.sync.listing import Storefront, advance_publications
+from meschain.sync.measure import Measures
 from meschain.sync.notify import Notifier
 from meschain.sync.ownership import CLAIM_MAX, RENEW_S, Claimed, Ownership
 from meschain.sync.package_lane import PackageLane
@@ -121,8 +122,14 @@ class Engine:
         self.audit = Audit(database, clock)
         self.attempts = Attempts(database, clock)
         self.tickets = TicketPolls(clock, self._end_ticket)
+        self.measures = Measures()
         self.lanes = OfferLanes(
-            database, clock, self.wakeups, self.tickets.add, self.settings.lanes
+            database,
+            clock,
+            self.wakeups,
+            self.tickets.add,
+            self.settings.lanes,
+            self.measures,
         )
         self.packages = PackageLane(database, keys, clock)
         self.webhooks = Webhooks(database, keys, clock, self, open_account)

@@ -16,6 +16,7 @@ from meschain.channel.clock import microseconds
 from meschain.channel.contract import Call, LeaseExpired, Priority
 from meschain.channel.http import TransportLost
 from meschain.channel.outcome import Accepted, NotSent, Throttled, Unauthorized, Unknown
+from meschain.sync.measure import Measures
 from meschain.sync.plan import (
     ClaimedItem,
     Exceptions,
@@ -131,6 +132,7 @@ class OfferLanes:
         wakeups: Wakeups,
         on_accepted: Callable[[OpenTicket], None],
         settings: LaneSettings | None = None,
+        measures: Measures | None = None,
     ) -> None:
         """``on_accepted`` receives tickets that must be polled to their end."""
         self._database = database
@@ -138,6 +140,7 @@ class OfferLanes:
         self._wakeups = wakeups
         self._on_accepted = on_accepted
         self._settings = settings or LaneSettings()
+        self._measures = measures or Measures()
         self._accounts: dict[int, ServedAccount] = {}
         self._sends: set[asyncio.Task[None]] = set()
         self._ended: list[Ending] = []
@@ -336,8 +339,9 @@ class OfferLanes:
         began_s = self._clock.monotonic_s()
         rows_ = await self._database.lane_rows("offer.claim", self._claim_params(lanes, now_us))
         items = list(starmap(ClaimedItem, rows_))
+        took_s = max(0.001, self._clock.monotonic_s() - began_s)
+        self._measures.claims.add((int(took_s * 1_000_000),))
         if len(items) >= CLAIM_ROWS_SURE:
-            took_s = max(0.001, self._clock.monotonic_s() - began_s)
             fitting = int(len(items) * CLAIM_S_AIM / took_s)
             self._rows_max = min(CLAIM_ROWS_MAX, max(CLAIM_ROWS_SURE, fitting))
         counts: dict[int, int] = {}
@@ -495,10 +499,13 @@ class OfferLanes:
         sent_us = answered_us - released_us
         sinces = [item.since_us for item in request]
         handed = [max(handed_us, since_us) for since_us in sinces]
-        health.pacing_us.extend([max(0, released_us - at_us) for at_us in handed])
-        health.hub_us.extend(
-            [at_us - since_us + sent_us for at_us, since_us in zip(handed, sinces, strict=True)]
-        )
+        pacing_us = [max(0, released_us - at_us) for at_us in handed]
+        hub_us = [
+            at_us - since_us + sent_us for at_us, since_us in zip(handed, sinces, strict=True)
+        ]
+        health.pacing_us.extend(pacing_us)
+        health.hub_us.extend(hub_us)
+        self._measures.propagated(account.manifest.identity.name, hub_us, pacing_us)
 
     def _after_send(self, account: ServedAccount, outcome: Outcome | ItemOutcomes) -> None:
         health = account.health

@@ -13,11 +13,13 @@ from meschain.api.parts import Parts
 from meschain.api.problem import ApiProblem
 from meschain.api.rest.status import HealthView, health_of
 from meschain.app.queries.health import AccountView, StatusView, read_status
+from meschain.sync.measure import BOUNDS_US, Histogram, Measures
 
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
-_QUANTILES: Final = (("0.5", "p50_ms"), ("0.99", "p99_ms"))
+_BOUNDS: Final = (*(str(bound_us / 1_000_000) for bound_us in BOUNDS_US), "+Inf")
 Sample = tuple[Mapping[str, str], float | int | None]
+Spread = tuple[Mapping[str, str], Histogram]
 
 
 @get("/health/live", summary="Whether this process answers", tags=["status"])
@@ -45,7 +47,7 @@ async def metrics(parts: NamedDependency[Parts]) -> str:
         samples: list[Sample] = [({"role": role}, sizes[used]) for role, sizes in pools]
         lines += _metric(name, "gauge", "Of the connection pool", samples)
     found = [await read_status(parts.database, parts.clock, each, served) for each in merchants]
-    lines += _of_statuses(found)
+    lines += _of_statuses(found) + _of_measures(parts.engine.measures)
     return "\n".join(lines) + "\n"
 
 
@@ -81,16 +83,27 @@ def _of_statuses(found: list[StatusView]) -> list[str]:
     for name, words in (("used", "Spent of a quota's window"), ("limit", "What it allows")):
         samples: list[Sample] = [(at, getattr(q, name)) for at, q in quotas]
         lines += _metric(f"quota_{name}", "gauge", words, samples)
-    times: list[Sample] = [
-        ({**at, "quantile": quantile}, None if ms is None else ms / 1_000)
-        for at, a, _ in accounts for quantile, field in _QUANTILES
-        for ms in [getattr(a.propagation, field, None)]
-    ]  # fmt: skip
-    lines += _metric("propagation_seconds", "gauge", "Commit to accepted, lately", times)
     orders: list[Sample] = [
         ({"merchant": view.merchant.name}, view.orders.last_ten_minutes) for view in found
     ]
     return lines + _metric("orders_last_ten_minutes", "gauge", "Orders taken in", orders)
+
+
+def _of_measures(measures: Measures) -> list[str]:
+    def by_name(found: Mapping[str, Histogram]) -> list[Spread]:
+        return [({"marketplace": name}, each) for name, each in found.items()]
+
+    requests: list[Spread] = [
+        ({"marketplace": name, "operation": operation}, each)
+        for (name, operation), each in measures.requests.items()
+    ]
+    claims: list[Spread] = [({}, measures.claims)]
+    return [
+        *_histogram("propagation", "Commit to accepted", by_name(measures.propagation)),
+        *_histogram("hub", "Of it, all but what quotas held back", by_name(measures.hub)),
+        *_histogram("claim", "One claim over all lanes", claims),
+        *_histogram("request", "Released to answered or lost", requests),
+    ]
 
 
 def _oldest_s(account: AccountView, view: StatusView) -> float:
@@ -99,12 +112,28 @@ def _oldest_s(account: AccountView, view: StatusView) -> float:
 
 
 def _metric(name: str, kind: str, words: str, samples: Iterable[Sample]) -> list[str]:
-    head = [f"# HELP meschain_{name} {words}", f"# TYPE meschain_{name} {kind}"]
-    rows = []
-    for labels, value in samples:
-        said = ",".join(f'{key}="{each.translate(_ESCAPES)}"' for key, each in labels.items())
-        if value is not None:
-            rows.append(
-                f"meschain_{name}{{{said}}} {value}" if said else f"meschain_{name} {value}"
-            )
-    return [*head, *rows] if rows else []
+    rows = [_row(name, labels, value) for labels, value in samples if value is not None]
+    return [*_head(name, kind, words), *rows] if rows else []
+
+
+def _histogram(name: str, words: str, spreads: Iterable[Spread]) -> list[str]:
+    """``name`` without its unit. Buckets hold what the smaller ones hold too."""
+    name += "_seconds"
+    rows: list[str] = []
+    for labels, spread in spreads:
+        below = 0
+        for bound, count in zip(_BOUNDS, spread.counts, strict=True):
+            below += count
+            rows.append(_row(f"{name}_bucket", {**labels, "le": bound}, below))
+        rows.append(_row(f"{name}_sum", labels, spread.sum_us / 1_000_000))
+        rows.append(_row(f"{name}_count", labels, below))
+    return [*_head(name, "histogram", words), *rows] if rows else []
+
+
+def _head(name: str, kind: str, words: str) -> list[str]:
+    return [f"# HELP meschain_{name} {words}", f"# TYPE meschain_{name} {kind}"]
+
+
+def _row(name: str, labels: Mapping[str, str], value: float) -> str:
+    said = ",".join(f'{key}="{each.translate(_ESCAPES)}"' for key, each in labels.items())
+    return f"meschain_{name}{{{said}}} {value}" if said else f"meschain_{name} {value}"
