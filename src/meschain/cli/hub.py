@@ -32,6 +32,7 @@ from meschain.sandbox.host import PORT_DEFAULT, SandboxHost, run_sandbox
 from meschain.server import PORT_USUAL, serve
 from meschain.settings import Settings, SettingsInvalid
 from meschain.telemetry import configure_logging, log_to_folder
+from meschain.tracing import traced
 from meschain.worker import run_worker, until_stopped
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from meschain.bootstrap import Hub
+    from meschain.sync.trace import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,8 @@ async def _up(session: Session, reached: Reached, port: int) -> None:
     async with (
         until_stopped() as stopping,
         _rereading(session.settings),
-        opened_hub(session, reached) as hub,
+        _traced() as tracer,
+        opened_hub(session, reached, tracer=tracer) as hub,
         _backups_kept(session.settings, hub),
         _feeds_kept(hub, reached.url),
         _erasing_kept(hub, reached.url),
@@ -117,6 +120,12 @@ async def _rereading(settings: Settings) -> AsyncIterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
+
+
+@contextlib.asynccontextmanager
+async def _traced() -> AsyncIterator[Tracer | None]:
+    with traced(os.environ) as tracer:
+        yield tracer
 
 
 @contextlib.asynccontextmanager
@@ -202,7 +211,8 @@ async def _work(session: Session, reached: Reached) -> None:
     async with (
         until_stopped() as stopping,
         _rereading(session.settings),
-        opened_hub(session, reached) as hub,
+        _traced() as tracer,
+        opened_hub(session, reached, tracer=tracer) as hub,
     ):
         session.out.note("cli.worker.ready", pid=os.getpid())
         await run_worker(hub, stopping)

@@ -22,9 +22,11 @@ from meschain.cli.failure import Failure
 from meschain.cli.output import Output
 from meschain.messages import Catalog
 from meschain.store.sql import query
+from meschain.sync.engine import EngineSettings
 
 if TYPE_CHECKING:
     from meschain.settings import Settings
+    from meschain.sync.trace import Tracer
 
 Params = ParamSpec("Params")
 
@@ -146,7 +148,9 @@ def at_desk(
 
 
 @asynccontextmanager
-async def opened_hub(session: Session, reached: Reached) -> AsyncIterator[Hub]:
+async def opened_hub(
+    session: Session, reached: Reached, *, tracer: Tracer | None = None
+) -> AsyncIterator[Hub]:
     """The hub's parts over a database that answers."""
     settings = session.settings
     settings.make_home()
@@ -155,6 +159,7 @@ async def opened_hub(session: Session, reached: Reached) -> AsyncIterator[Hub]:
         settings.master_key,
         loopback_only=settings.loopback_only,
         integrator=settings.integrator,
+        engine=EngineSettings(tracer=tracer),
     )
     async with Hub.opened(wired) as hub:
         yield hub

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from meschain.store.keys import DataKeys
     from meschain.store.unit_of_work import Database
     from meschain.sync.account import ServedAccount
+    from meschain.sync.trace import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class EngineSettings:
     pull_orders: bool = True  # benchmarks of the push side switch it off
     accounts_max: int = 2_000  # bench/many_merchants: 800 at rest are a fifth of a core
     only: frozenset[int] | None = None  # the accounts a command works for; None: any that is free
+    tracer: Tracer | None = None
 
 
 class Engine:
@@ -130,6 +132,7 @@ class Engine:
             self.tickets.add,
             self.settings.lanes,
             self.measures,
+            self.settings.tracer,
         )
         self.packages = PackageLane(database, keys, clock)
         self.webhooks = Webhooks(database, keys, clock, self, open_account)
@@ -323,6 +326,7 @@ class Engine:
             merchant_id=account.merchant_id,
             account_id=account.account_id,
             name=account.name,
+            tracer=self.settings.tracer,
         )
         pulls = OrderPulls(account, intake, self._database, self._clock)
         sweeps = Sweeps(account, self.audit, self._database, self._clock, self.settings.sweeps)

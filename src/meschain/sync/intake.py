@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from meschain.domain.order import LineObservation, OrderObservation, PackageObservation
     from meschain.store.keys import DataKeys
     from meschain.store.unit_of_work import Database
+    from meschain.sync.trace import Tracer
 
 PERSON: Final = "order.person"
 RAW: Final = "order.raw"
@@ -40,7 +41,14 @@ class Intake:
     """Takes observations of one account; remembers what it has already taken."""
 
     def __init__(
-        self, database: Database, keys: DataKeys, *, merchant_id: int, account_id: int, name: str
+        self,
+        database: Database,
+        keys: DataKeys,
+        *,
+        merchant_id: int,
+        account_id: int,
+        name: str,
+        tracer: Tracer | None = None,
     ) -> None:
         """``name`` is the actor that movements of this account carry."""
         self._database = database
@@ -48,6 +56,7 @@ class Intake:
         self._merchant_id = merchant_id
         self._account_id = account_id
         self._actor = f"account:{name}"
+        self._tracer = tracer
         self._seen: OrderedDict[tuple[str, str], tuple[datetime, str]] = OrderedDict()
 
     def is_known(self, order: OrderObservation) -> bool:
@@ -85,6 +94,14 @@ class Intake:
         assert row is not None
         order_id, outcome, accounts, backorder, is_unclear = row
         self._database.wake(self._merchant_id, accounts)
+        if self._tracer is not None and outcome != "same":
+            self._tracer.order_taken(
+                merchant_id=self._merchant_id,
+                account_id=self._account_id,
+                since_us=microseconds(now),
+                order_id=order_id,
+                outcome=outcome,
+            )
         for package in order.packages:
             self._remember(order.external_id, package)
         return Taken(order_id, outcome, backorder, is_unclear)

@@ -26,6 +26,7 @@ from meschain.sync.plan import (
     judge_request,
     pushes,
 )
+from meschain.sync.trace import Stretch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from meschain.channel.outcome import Outcome
     from meschain.store.unit_of_work import Database
     from meschain.sync.account import ServedAccount
+    from meschain.sync.trace import Tracer
     from meschain.sync.wake import Wakeups
 
 log = logging.getLogger(__name__)
@@ -86,6 +88,8 @@ class Ending:
     released_us: int | None = None
     answered_us: int | None = None
     sinces_us: tuple[int, ...] = ()
+    accepted_us: int | None = None  # None: answered at once, there was nothing to poll
+    polls: int = 0
 
 
 @dataclass(slots=True)
@@ -133,6 +137,7 @@ class OfferLanes:
         on_accepted: Callable[[OpenTicket], None],
         settings: LaneSettings | None = None,
         measures: Measures | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """``on_accepted`` receives tickets that must be polled to their end."""
         self._database = database
@@ -141,6 +146,7 @@ class OfferLanes:
         self._on_accepted = on_accepted
         self._settings = settings or LaneSettings()
         self._measures = measures or Measures()
+        self._tracer = tracer
         self._accounts: dict[int, ServedAccount] = {}
         self._sends: set[asyncio.Task[None]] = set()
         self._ended: list[Ending] = []
@@ -350,6 +356,9 @@ class OfferLanes:
             if account is None:
                 continue  # dismissed meanwhile; the next owner ends the ticket
             counts[account.account_id] = counts.get(account.account_id, 0) + len(request)
+            if self._tracer is not None:
+                way = _stretch(account, _sinces_us(request), now_us, self._now_us())
+                self._tracer.claimed(way, ticket_id=request[0].ticket_id, offers=len(request))
             self._start(account, request)
         for account, rows, bulk, _ in lanes:
             account.claims += 1
@@ -462,20 +471,29 @@ class OfferLanes:
         handed_us = min(stamp(call.handed_s), held_us) if held_us else stamp(call.handed_s)
         released_us, answered_us = stamp(call.released_s), stamp(call.answered_s)
         judged = judge_request(listings, outcome)
+        sinces_us = _sinces_us(request)
+        if self._tracer is not None:
+            self._tracer.answered(
+                _stretch(account, sinces_us, handed_us, answered_us),
+                ticket_id=ticket_id,
+                operation=PUSH,
+                pacing_us=max(0, released_us - handed_us),
+                verdict="accepted" if judged is None else judged.verdict.name.lower(),
+            )
         if judged is None:
             assert isinstance(outcome, Accepted)
             self._measure(account, request, handed_us, released_us, answered_us)
             ticket = OpenTicket(
                 account, ticket_id, outcome.reference, listings, self._clock.monotonic_s()
             )
-            ticket.sinces_us = tuple(item.since_us for item in request if item.urgency == 0)
+            ticket.sinces_us = sinces_us
             self._accepted.append(_Acceptance(ticket, handed_us, released_us, answered_us))
         else:
             if judged.verdict is Verdict.DONE:
                 self._measure(account, request, handed_us, released_us, answered_us)
             doubt_halves(account, judged)
             ending = Ending(account, ticket_id, judged)
-            ending.sinces_us = tuple(item.since_us for item in request if item.urgency == 0)
+            ending.sinces_us = sinces_us
             ending.handed_us, ending.released_us = handed_us, released_us
             ending.answered_us = answered_us
             self._schedule_look(ending)
@@ -591,6 +609,13 @@ class OfferLanes:
             if ending.judged.verdict is Verdict.DONE:
                 ended_us = ending.answered_us or self._now_us()
                 health.propagation_us.extend(ended_us - since for since in ending.sinces_us)
+            if self._tracer is not None and ending.accepted_us is not None:
+                self._tracer.ended(
+                    _stretch(ending.account, ending.sinces_us, ending.accepted_us, self._now_us()),
+                    ticket_id=ending.ticket_id,
+                    polls=ending.polls,
+                    verdict=ending.judged.verdict.name.lower(),
+                )
             self._wakeups.add((ending.account.account_id,))
 
     def _end_params(self, ended: list[Ending]) -> dict[str, object]:
@@ -649,6 +674,17 @@ class OfferLanes:
             self._wakeups.add((account.account_id,))
 
         self._later[account.account_id] = loop.call_at(at_s, wake)
+
+
+def _sinces_us(request: list[ClaimedItem]) -> tuple[int, ...]:
+    """Of what falls: a sale, or a count of its owner's."""
+    return tuple(item.since_us for item in request if item.urgency == 0)
+
+
+def _stretch(
+    account: ServedAccount, sinces_us: tuple[int, ...], began_us: int, ended_us: int
+) -> Stretch:
+    return Stretch(account.merchant_id, account.account_id, sinces_us, began_us, ended_us)
 
 
 def doubt_halves(account: ServedAccount, judged: TicketVerdict) -> None:

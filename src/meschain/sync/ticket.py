@@ -130,6 +130,8 @@ class TicketPolls:
         now_us = microseconds(self._clock.now())
         ending = Ending(account, ticket.ticket_id, judged, answered_us=now_us)
         ending.sinces_us = ticket.sinces_us
+        age_s = self._clock.monotonic_s() - ticket.accepted_s
+        ending.accepted_us, ending.polls = now_us - int(age_s * 1_000_000), ticket.polls
         self._on_end(ending)
 
     def _patience_for(self, ticket: OpenTicket) -> Patience:
