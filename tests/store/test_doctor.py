@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import psycopg
@@ -21,9 +23,11 @@ from meschain.channel.clock import microseconds
 from meschain.cli.tree import root
 from meschain.messages import LANGUAGES, Catalog
 from meschain.messages.source import tables
+from meschain.store.embedded import EmbeddedPostgres
 from meschain.store.vault import Vault
 from meschain.testing.shop import Shop
 
+MIB = 1024 * 1024
 Connection = psycopg.Connection[tuple[object, ...]]
 DOCTORS = (Path("src/meschain/app/keeping/doctor.py"), Path("src/meschain/cli/doctor.py"))
 
@@ -91,7 +95,8 @@ def test_a_healthy_hub_has_nothing_wrong(well: Shop, place: Place) -> None:
     findings = look(place, well.connection)
     # The test's server is told not to care for power cuts, and the disk may be nearly full.
     assert kinds(findings) <= {"database_unsafe", "backup_unplanned", "disk_low"}
-    assert {"program", "database", "clock", "key", "accounts"} <= kinds(findings, "good")
+    good = {"program", "database", "log_unarchived", "clock", "key", "accounts"}
+    assert good <= kinds(findings, "good")
 
 
 PLANTED: dict[str, str | tuple[str, ...]] = {
@@ -125,6 +130,7 @@ PLANTED: dict[str, str | tuple[str, ...]] = {
     " SELECT merchant_id, 'M', now(), now() FROM merchant RETURNING merchant_id, product_id)"
     " INSERT INTO media (merchant_id, product_id, source_url, content_hash, media_type)"
     " SELECT merchant_id, product_id, 'local:1', sha256('x'), 'image/jpeg' FROM p",
+    "database_read_only": "SET default_transaction_read_only = on",
     "schema_newer": "INSERT INTO schema_migration VALUES (9999, 'later', 'pre', 'x')",
     "schema_older": "DELETE FROM schema_migration WHERE version = 7",
     "schema_changed": "UPDATE schema_migration SET checksum = 'x' WHERE version = 7",
@@ -197,6 +203,57 @@ def test_backups_that_are_missing_late_untried_or_bad_are_found(place: Place) ->
     assert "backup_key_missing" in kinds(look(sealed), "wrong")
 
 
+@pytest.mark.parametrize(
+    ("free_mib", "expected"),
+    [(800, ("disk_low", "wrong")), (4_000, ("disk_low", "notice")), (6_000, ("disk", "good"))],
+)
+def test_a_disk_that_is_nearly_full_is_found_before_it_is(
+    free_mib: int, expected: tuple[str, str], place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = free_mib * MIB
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    found = [each for each in look(place) if each.kind.startswith("disk")]
+    assert {(each.kind, each.level) for each in found} == {expected}
+    assert {each.params["free"] for each in found} == {free_mib}
+
+
+@pytest.mark.slow
+def test_whether_the_log_is_archived_and_whether_that_fails_is_found(
+    place: Place, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    settings = {"archive_mode": "on", "archive_command": "test ! -e full && cp %p archived"}
+
+    def archiving(connection: Connection) -> set[str]:
+        looking = Doctor(place, datetime.now(UTC))  # noqa: TID251 – as the command does
+        looking.look_into(connection)
+        said = {"log_archived", "log_unarchived", "archive_empty", "archive_failing"}
+        return {each.kind for each in looking.findings} & said
+
+    server = EmbeddedPostgres(tmp_path / "postgres", settings=settings)
+    try:
+        url = server.start()
+        with psycopg.connect(url, autocommit=True) as connection:
+            assert archiving(connection) == {"archive_empty"}
+            connection.execute("CREATE TABLE something ()")
+            connection.execute("SELECT pg_switch_wal()")
+            until(lambda: archiving(connection) == {"log_archived"})
+            assert (server.cluster / "archived").exists()
+            (server.cluster / "full").touch()
+            connection.execute("CREATE TABLE more ()")
+            connection.execute("SELECT pg_switch_wal()")
+            until(lambda: archiving(connection) == {"archive_failing"})
+    finally:
+        server.remove()
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_hub_that_died_and_a_clock_that_is_off_are_found(well: Shop, place: Place) -> None:
     dead = replace(place, hub_pid=os.getpid())  # the number is another process's by now
     assert "hub_gone" in kinds(look(dead))
@@ -221,9 +278,11 @@ def test_every_finding_has_a_text_and_every_bad_one_says_what_to_do(language: st
     code = "".join(each.read_text(encoding="utf-8") for each in DOCTORS)
     found = set(re.findall(r'"([a-z]+(?:_[a-z]+)*)", "(?:good|notice|wrong)"', code))
     found -= {"good", "notice", "wrong", "green", "yellow"}
-    found |= {"disk_low", "backup_old", "database_old", "refused", "throttled", "clock_off"}
+    found |= {"backup_away", "backup_old", "clock_off", "database_away", "database_old"}
+    found |= {"disk_low", "refused", "throttled"}
     assert len(found) > 35
     good = {"program", "hub", "key", "database", "disk", "backup", "clock", "accounts", "images"}
+    good |= {"log_archived", "log_unarchived"}
     for kind in found:
         assert f"cli.doctor.{kind}" in words, kind
         assert (f"cli.doctor.{kind}.do" in words) == (kind not in good), kind

@@ -76,8 +76,9 @@ def _findings(session: Session) -> list[Finding]:
     try:
         with (
             reached_by_command(settings, session.out, is_migrated=False) as reached,
-            psycopg.connect(reached.url, options="-c default_transaction_read_only=on") as found,
+            psycopg.connect(reached.url) as found,
         ):
+            found.read_only = True
             looking.now = SystemClock().now()
             looking.look_into(found)
     except (psycopg.Error, EmbeddedPostgresError, Failure) as away:

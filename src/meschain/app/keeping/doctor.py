@@ -82,6 +82,14 @@ class _Server(msgspec.Struct, frozen=True):
     transaction_s: int
     xid_age: int
     may_create: bool
+    only_reads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Archive:
+    is_on: bool
+    is_failing: bool
+    last_us: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +244,8 @@ class Doctor:
         kind = "database" if server.version_number >= 150_000 else "database_old"
         level: Level = "good" if kind == "database" else "wrong"
         self.add(kind, level, version=server.version, size=-(-server.size_bytes // MIB))
+        if server.only_reads:
+            self.add("database_read_only", "wrong")
         if server.unsafe:
             self.add("database_unsafe", "wrong", ", ".join(server.unsafe))
         if not server.has_checksums:
@@ -248,6 +258,7 @@ class Doctor:
             self.add("wraparound", "wrong")
         if self.place.plan is not None and not server.may_create:
             self.add("may_not_create", "notice")
+        self._archive(connection)
         for name, percent in connection.execute(query("doctor.bloat")).fetchall():
             self.add("bloat", "notice", name, percent=percent)
         off_ms = abs(server.clock_us - microseconds(self.now)) // 1000
@@ -255,6 +266,21 @@ class Doctor:
             self.add("clock_off", "wrong" if off_ms > CLOCK_WRONG_MS else "notice", ms=off_ms)
         else:
             self.add("clock", "good", ms=off_ms)
+
+    def _archive(self, connection: Connection) -> None:
+        """Whether the server could be taken back to any moment, as far as it knows itself."""
+        with connection.cursor(row_factory=class_row(_Archive)) as cursor:
+            archive = cursor.execute(query("doctor.archive")).fetchone()
+        assert archive is not None
+        if not archive.is_on:
+            self.add("log_unarchived", "good")
+        elif archive.is_failing:
+            self.add("archive_failing", "wrong")
+        elif archive.last_us is None:
+            self.add("archive_empty", "notice")
+        else:
+            ago_us = max(0, microseconds(self.now) - archive.last_us)
+            self.add("log_archived", "good", minutes=ago_us // 60_000_000)
 
     def _schema(self, connection: Connection) -> bool:
         """Whether this program understands it."""

@@ -16,7 +16,15 @@ SELECT current_setting('server_version') AS version,
           FROM pg_stat_activity
          WHERE datname = current_database() AND pid <> pg_backend_pid()) AS transaction_s,
        (SELECT age(datfrozenxid) FROM pg_database WHERE datname = current_database()) AS xid_age,
-       (SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user) AS may_create
+       (SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user) AS may_create,
+       pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on' AS only_reads
+
+-- name: archive
+-- Whether the server archives its log, so that it can be taken back to any moment.
+SELECT current_setting('archive_mode') <> 'off' AS is_on,
+       coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) AS is_failing,
+       (extract(epoch FROM last_archived_time) * 1000000)::bigint AS last_us
+  FROM pg_stat_archiver
 
 -- name: bloat
 -- Large tables of which a good part is dead rows that nobody has cleaned up.
