@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from click.testing import CliRunner
+from psycopg import sql
 
 from meschain.bootstrap import Hub, HubSettings
 from meschain.channel.clock import SystemClock, microseconds
@@ -193,6 +194,53 @@ async def test_a_database_that_goes_and_comes_back_under_load_loses_nothing(
             assert torn == 0
         finally:
             trade.shop.connection.close()
+
+
+@pytest.mark.slow
+async def test_a_database_that_only_reads_for_a_while_loses_nothing(
+    database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As hosted servers do when their disk is nearly full, and every server that is a replica."""
+    async with trading(database_url, tmp_path, quantity=60) as trade:
+        trade.buy(EAST, {"A": 1})
+        await trade.come_to_rest()
+        with psycopg.connect(database_url, autocommit=True) as owner:
+            spared = trade.connection.info.backend_pid
+            turn_read_only(owner, "on", spared)
+            for _ in range(10):
+                trade.buy(EAST, {"B": 1})
+                trade.buy(WEST, {"C": 1})
+            # Until no lease could be renewed: everything that writes was refused by then.
+            await trade.until(
+                lambda: trade.number("SELECT max(lease_until_us) FROM ownership") < now_us()
+            )
+            with (
+                pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
+                psycopg.connect(database_url) as refused,
+            ):
+                refused.execute("UPDATE stock_level SET on_hand = 0")
+            taken = trade.number("SELECT count(*)::int FROM orders")
+            assert taken < len(trade.host.world.orders)
+            turn_read_only(owner, "off", spared)
+        await calm(trade)
+        assert trade.number("SELECT count(*)::int FROM orders") == len(trade.host.world.orders)
+    assert not [each.message for each in caplog.records if each.message == "engine loop failed"]
+
+
+def now_us() -> int:
+    return microseconds(SystemClock().now())
+
+
+def turn_read_only(owner: psycopg.Connection[tuple[object, ...]], word: str, spared: int) -> None:
+    """For everybody who connects from now on; of those who are there only one stays."""
+    statement = "ALTER DATABASE {} SET default_transaction_read_only = {}"
+    owner.execute("SET default_transaction_read_only = off")
+    owner.execute(sql.SQL(statement).format(sql.Identifier(owner.info.dbname), sql.SQL(word)))
+    owner.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND NOT pid = ANY (%s)",
+        ([owner.info.backend_pid, spared],),
+    )
 
 
 async def test_a_newer_database_is_refused_by_every_command_and_left_alone(

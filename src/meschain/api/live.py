@@ -5,22 +5,20 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
 import msgspec
-import psycopg
 from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import HeaderParameter
 from litestar.response import ServerSentEvent, ServerSentEventMessage
-from psycopg_pool import PoolTimeout
 
 from meschain.api.parts import Caller, Parts
 from meschain.api.problem import ApiProblem
 from meschain.app.queries.events import BATCH_MAX, FeedCursor, can_resume, feed_end, read_events
+from meschain.store.unit_of_work import DATABASE_AWAY
 
 LISTENERS_MAX: Final = 50
 LOOK_S: Final = 0.25
 QUIET_S: Final = 10.0  # a comment is sent then, so that a dead connection is noticed
 RETRY_MS: Final = 1_000
-_DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 
 
 @get("/events", summary="What changes, as it happens", tags=["events"])
@@ -70,7 +68,7 @@ async def _changes(
             if len(batch) < BATCH_MAX:
                 quiet_s += LOOK_S
                 await _stopped_or(parts.stopping, LOOK_S)
-    except _DATABASE_AWAY:
+    except DATABASE_AWAY:
         return  # the reader connects again and goes on where it was
     finally:
         parts.listeners -= 1

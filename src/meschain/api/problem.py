@@ -6,13 +6,12 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import psycopg
 from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
-from psycopg_pool import PoolTimeout
 
 from meschain.api.text import language_of, texts
 from meschain.app.queries.paging import CursorInvalid
+from meschain.store.unit_of_work import DATABASE_AWAY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,9 +99,7 @@ HANDLERS: Final[ExceptionHandlersMap] = {
     ApiProblem: on_problem,
     HTTPException: on_refused,
     CursorInvalid: on_cursor,
-    psycopg.OperationalError: on_database_away,
-    psycopg.InterfaceError: on_database_away,
-    PoolTimeout: on_database_away,
+    **dict.fromkeys(DATABASE_AWAY, on_database_away),
     Exception: on_defect,
 }
 

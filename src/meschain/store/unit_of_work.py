@@ -7,11 +7,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import TupleRow, dict_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from meschain.store.sql import query
+
+# Asked again later, as it is. A server that only reads (a replica after a failover, a hosted one
+# whose disk is nearly full) is away for whoever writes.
+DATABASE_AWAY: Final = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    PoolTimeout,
+)
 
 Wake = Callable[[int, Sequence[int]], None]
 """Told after a commit: merchant and the accounts whose dirty rows may have grown."""

@@ -11,11 +11,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
-import psycopg
-from psycopg_pool import PoolTimeout
-
 from meschain.channel.clock import microseconds
 from meschain.channel.contract import OrderPage
+from meschain.store.unit_of_work import DATABASE_AWAY
 from meschain.sync.attempt import Attempts
 from meschain.sync.audit import PRICE, QUANTITY, Audit
 from meschain.sync.collector import spare_collector
@@ -66,7 +64,6 @@ TIDY_S: Final = 600.0
 STATISTICS_S: Final = 10.0
 TICKETS_KEPT_S: Final = 3 * 86_400
 EVENTS_KEPT_DAYS: Final = 30
-_DATABASE_AWAY = (psycopg.OperationalError, PoolTimeout, psycopg.InterfaceError)
 
 
 class OpenAccount(Protocol):
@@ -176,7 +173,7 @@ class Engine:
                 task.cancel()
         try:
             await asyncio.gather(self.lanes.drain(DRAIN_S), self.packages.drain(DRAIN_S))
-        except _DATABASE_AWAY:
+        except DATABASE_AWAY:
             log.warning("database is away while stopping; the next owner observes")
         await self.tickets.stop()
         await _end(
@@ -185,7 +182,7 @@ class Engine:
         try:
             await self._ownership.renew(self.accounts, final=True)
             await self._ownership.release()
-        except _DATABASE_AWAY:
+        except DATABASE_AWAY:
             log.warning("database is away while stopping; the leases run out by themselves")
         self._served.clear()
 
@@ -240,7 +237,7 @@ class Engine:
         while True:
             try:
                 await loop()
-            except _DATABASE_AWAY as away:
+            except DATABASE_AWAY as away:
                 if not is_away:
                     log.warning("database is away", extra={"loop": name, "error": str(away)})
                 is_away = True
@@ -287,7 +284,7 @@ class Engine:
                 account = await self._open_account(claimed)
                 if account is not None:
                     await self._serve(account)
-            except _DATABASE_AWAY:
+            except DATABASE_AWAY:
                 raise  # the leases that were not begun run out, and are claimed again
             except Exception:
                 # A process edge: what is wrong with one account must not keep the others waiting.

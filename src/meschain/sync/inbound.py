@@ -8,13 +8,11 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-import psycopg
-from psycopg_pool import PoolTimeout
-
 from meschain.channel.clock import microseconds
 from meschain.channel.contract import Call, LeaseExpired, OrderPage, OrderWindow, Priority
 from meschain.channel.http import TransportLost
 from meschain.channel.outcome import NotSent, Refused, Throttled, Unauthorized, Unknown
+from meschain.store.unit_of_work import DATABASE_AWAY
 
 if TYPE_CHECKING:
     from meschain.channel.clock import Clock
@@ -175,7 +173,7 @@ class OrderPulls:
                     if taken is not None and taken.is_unclear:
                         self._unclear[number] = None
                         self._account.poll_orders.set()
-            except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
+            except DATABASE_AWAY:
                 raise  # the database is away: nothing of this page may count as read
             except Exception:
                 # A process edge: whatever one order holds, it must not stop the others.

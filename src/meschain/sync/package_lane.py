@@ -38,6 +38,7 @@ from meschain.channel.outcome import (
     Unknown,
 )
 from meschain.domain.order import PackageState
+from meschain.store.unit_of_work import DATABASE_AWAY
 from meschain.sync.intake import Intake
 from meschain.sync.package_wish import (
     PACKAGE_CHANGED,
@@ -191,7 +192,7 @@ class PackageLane:
     async def _step(self, account: ServedAccount, wish: Wish) -> None:
         try:
             await (self._send if wish.phase == WishPhase.WAITING else self._look)(account, wish)
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
+        except DATABASE_AWAY:
             await self._clock.sleep(CHECK_S)  # the database is away, which the loop says
         except Exception:
             # A process edge: one package's defect must not stop the others. Begun, it is looked at;

@@ -13,13 +13,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-import psycopg
-from psycopg_pool import PoolTimeout
 
 from meschain.channel.clock import microseconds
 from meschain.channel.contract import Call, LeaseExpired, Priority, WebhookDelivery, WebhookSecret
 from meschain.channel.http import TransportLost
 from meschain.channel.outcome import Problem
+from meschain.store.unit_of_work import DATABASE_AWAY
 from meschain.store.vault import VaultLocked
 from meschain.sync.account import Lease
 from meschain.sync.ownership import Claimed
@@ -53,8 +52,6 @@ PENDING: Final = "pending:"  # begins the id of a webhook that the marketplace h
 FORGED_ALERT: Final = "alert.webhook.forged"
 UNREADABLE_ALERT: Final = "alert.webhook.unreadable"
 MISSING_ALERT: Final = "alert.webhook.missing"
-
-_DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 
 
 class Receipt(Enum):
@@ -205,7 +202,7 @@ class Webhooks:
                 str(recorded.account_id),
                 {},
             )
-        except _DATABASE_AWAY as away:
+        except DATABASE_AWAY as away:
             log.warning("alert was not stored", extra={"error": str(away)})
 
     async def run_inbox(self) -> None:
@@ -366,4 +363,4 @@ def _keys(accounts: Sequence[ServedAccount]) -> dict[str, object]:
 def _is_database_away(defect: BaseException) -> bool:
     if isinstance(defect, BaseExceptionGroup):
         return any(_is_database_away(each) for each in defect.exceptions)
-    return isinstance(defect, _DATABASE_AWAY)
+    return isinstance(defect, DATABASE_AWAY)
