@@ -19,7 +19,7 @@ import psycopg
 from meschain.app.commands.add_account import CREDENTIALS
 from meschain.channel.clock import Clock, SystemClock, microseconds
 from meschain.channel.contract import Account
-from meschain.channel.pacing import LocalBudget, Pacer, PacerState
+from meschain.channel.pacing import Pacer, PacerState, SharedBudget
 from meschain.channel.transport import Breaker, Exchange, HttpTransport, open_session
 from meschain.registry import UnknownMarketplace, marketplace
 from meschain.store.keys import DataKeys
@@ -28,6 +28,7 @@ from meschain.store.unit_of_work import Database
 from meschain.store.vault import MasterKeyMissing, Vault, VaultLocked
 from meschain.sync.account import ServedAccount
 from meschain.sync.attempt import Attempt
+from meschain.sync.budget import StoredLender
 from meschain.sync.engine import Engine, EngineSettings
 
 if TYPE_CHECKING:
@@ -62,8 +63,9 @@ class Hub:
         self.clock = clock
         self.session = session
         self._requests = itertools.count(1)
-        self._budgets: dict[tuple[str, ...], LocalBudget] = {}
+        self._budgets: dict[str, SharedBudget] = {}
         self.database = Database(settings.database_url)
+        self._lender = StoredLender(self.database, clock)
         self.keys = DataKeys(self.database, Vault.at(settings.master_key), clock)
         self.engine = Engine(
             self.database,
@@ -92,17 +94,18 @@ class Hub:
         return market.connect(account, transport, self.clock)
 
     def pacer(self, manifest: Manifest, tier: str, merchant_id: int) -> Pacer:
-        """A pacer whose quotas beyond the account are shared with all accounts of this process.
+        """A pacer that shares quotas beyond the account with whoever else they are counted for.
 
-        Other processes behind the same address count for themselves.
+        In whichever process that is served. Nobody knows who calls from which address, so all
+        processes count as one address.
         """
 
-        def budget(*scope: str) -> LocalBudget:
-            return self._budgets.setdefault(scope, LocalBudget(self.clock))
+        def budget(scope: str) -> SharedBudget:
+            return self._budgets.setdefault(scope, SharedBudget(scope, self._lender, self.clock))
 
         name = manifest.identity.name
-        shared = {scope: budget(name, scope) for scope in ("application", "egress_ip")}
-        shared["merchant"] = budget(name, "merchant", str(merchant_id))
+        shared = {scope: budget(f"{name}/{scope}") for scope in ("application", "egress_ip")}
+        shared["merchant"] = budget(f"{name}/merchant/{merchant_id}")
         return Pacer(manifest, tier, self.clock, shared)
 
     async def open_account(self, claimed: Claimed) -> ServedAccount | None:

@@ -95,6 +95,7 @@ def filled(connection: Connection) -> Connection:
     for name, mark in (("Kaya", "X"), ("Demir", "Y")):
         fill(Shop.open(connection, name), mark)
     connection.execute("UPDATE product SET brand = %s, category_path = ''", (ODD,))
+    connection.execute("INSERT INTO budget_loan (budget, units, free_us) VALUES ('x', 1, 1)")
     connection.execute(
         "UPDATE orders SET person_sealed = %s, payable = 1234567.123456", (bytes(range(256)),)
     )

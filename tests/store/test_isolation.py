@@ -16,7 +16,10 @@ from meschain.testing.shop import NOW, NOW_US, Shop
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 # Tables that are no merchant's: facts of the schema and of the hub.
-SHARED = {"hub", "package_state", "package_transition", "schema_migration", "schema_function"}
+SHARED = {
+    *("hub", "package_state", "package_transition", "schema_migration", "schema_function"),
+    *("worker", "budget_loan"),  # processes and what they lend one another
+}
 ENGINE_TABLES = {
     "account",
     "account_credential",
@@ -355,7 +358,9 @@ def test_the_engines_role_reaches_its_tables_and_no_others(two: tuple[Shop, Shop
             assert isinstance(count, int)
             assert count >= 2, f"the engine serves all merchants, also in {table}"
     assert reached - SHARED == ENGINE_TABLES
-    assert reached & SHARED == {"hub", "package_state", "package_transition"}
+    assert reached & SHARED == {
+        *("hub", "package_state", "package_transition", "worker", "budget_loan"),
+    }
 
 
 def test_the_engine_can_neither_make_nor_remove_accounts(two: tuple[Shop, Shop]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -22,7 +23,14 @@ from meschain.channel.capability import (
 from meschain.channel.clock import microseconds
 from meschain.channel.contract import Call, Priority
 from meschain.channel.outcome import Throttled, ThrottleScope
-from meschain.channel.pacing import UNLIMITED, LocalBudget, Pacer, PacerState
+from meschain.channel.pacing import (
+    UNLIMITED,
+    Ask,
+    Lent,
+    Pacer,
+    PacerState,
+    SharedBudget,
+)
 
 CRITICAL, NORMAL, BULK = Priority.CRITICAL, Priority.NORMAL, Priority.BULK
 
@@ -783,21 +791,132 @@ async def test_blocks_and_lowered_limits_survive_the_handover(clock: VirtualCloc
 # — quotas that accounts share —
 
 
-async def test_accounts_that_share_a_quota_never_exceed_it_together(clock: VirtualClock) -> None:
-    shared = manifest([quota("ip", 20, 10.0, scope="egress_ip")], push=Operation(quotas=("ip",)))
-    budget = LocalBudget(clock)
-    markets = [
-        Marketplace(clock, Pacer(shared, "", clock, {"egress_ip": budget})) for _ in range(3)
+class Book:
+    """Keeps loans as the database does; see ``borrow_units`` and tests/store/test_budget.py."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self._loans: dict[int, tuple[int, float]] = {}  # units, free again at
+        self._serial = 0
+        self.asked: list[Ask] = []
+
+    async def lend(self, ask: Ask) -> Lent:
+        self.asked.append(ask)
+        now = self._clock.monotonic_s()
+        if ask.last in self._loans:
+            units, free_s = self._loans[ask.last]
+            self._loans[ask.last] = (min(units, ask.used), free_s)
+        self._loans = {
+            number: loan for number, loan in self._loans.items() if loan[0] and loan[1] > now
+        }
+        await self._clock.sleep(0.01)
+        free = ask.limit - sum(units for units, _ in self._loans.values())
+        units = min(ask.wanted, (free + 1) // 2)
+        if units <= 0:
+            return Lent(0, 0, min(free_s for _, free_s in self._loans.values()) - now)
+        self._serial += 1
+        self._loans[self._serial] = (units, now + ask.occupied_s)
+        return Lent(self._serial, units, 0.0)
+
+
+SHARED = manifest([quota("ip", 20, 10.0, scope="egress_ip")], push=Operation(quotas=("ip",)))
+
+
+def processes(book: Book, clock: VirtualClock, accounts: Sequence[int]) -> list[Marketplace]:
+    """Accounts that share a quota, so many in each process."""
+    return [
+        Marketplace(clock, Pacer(SHARED, "", clock, {"egress_ip": budget}))
+        for count in accounts
+        for budget in [SharedBudget("x/egress_ip", book, clock)]
+        for _ in range(count)
     ]
+
+
+def together(markets: Sequence[Marketplace]) -> Marketplace:
+    """What the marketplace saw of all of them."""
+    seen = sorted(at for market in markets for at in market.seen.get("push", ()))
+    return Marketplace(markets[0].clock, markets[0].pacer, {"push": seen})
+
+
+async def test_accounts_of_several_processes_never_exceed_what_they_share(
+    clock: VirtualClock,
+) -> None:
+    markets = processes(Book(clock), clock, [2, 1])
     for market in markets:
         for _ in range(15):
             market.call("push", NORMAL, there_s=0.2)
-    await clock.run(200)
+    await clock.run(60)
     assert all(len(market.seen["push"]) == 15 for market in markets)
-    together = Marketplace(clock, markets[0].pacer)
-    together.seen["push"] = [at for market in markets for at in market.seen["push"]]
-    assert together.most_in_a_window(10.0) <= 20
+    seen = together(markets)
+    assert seen.most_in_a_window(10.0) <= 20
+    # Most of the quota is used: 45 calls need three windows, and what slices cost.
+    assert seen.seen["push"][-1] - seen.seen["push"][0] < 36
     assert markets[0].pacer.available("push", NORMAL) > 0
+
+
+async def test_a_process_that_calls_now_and_then_leaves_the_quota_to_the_others(
+    clock: VirtualClock,
+) -> None:
+    """What it borrows and does not use is free again when it asks next."""
+    seldom, often = processes(Book(clock), clock, [1, 1])
+    for number in range(20):
+        seldom.call("push", NORMAL, delay_s=3.0 * number)
+    for _ in range(200):
+        often.call("push", NORMAL)
+    await clock.run(70)
+    assert len(seldom.seen["push"]) == 20
+    assert max(at - 1000 - 3 * n for n, at in enumerate(seldom.seen["push"])) < 8
+    assert len(often.seen["push"]) >= 60
+    assert together([seldom, often]).most_in_a_window(10.0) <= 20
+    for task in often.tasks:
+        task.cancel()
+
+
+async def test_what_a_killed_process_had_borrowed_is_free_again_in_time(
+    clock: VirtualClock,
+) -> None:
+    killed, other = processes(Book(clock), clock, [1, 1])
+    for _ in range(40):
+        killed.call("push", NORMAL)
+    await clock.run(0.5)
+    for task in killed.tasks:
+        task.cancel()
+    for _ in range(20):
+        other.call("push", NORMAL)
+    await clock.run(30)
+    assert len(other.seen["push"]) == 20
+    assert together([killed, other]).most_in_a_window(10.0) <= 20
+
+
+async def test_a_lent_place_that_was_not_used_in_time_is_void_and_not_given_to_another_slice(
+    clock: VirtualClock,
+) -> None:
+    book = Book(clock)
+    (market,) = processes(book, clock, [1])
+    acquiring = asyncio.create_task(market.pacer.acquire("push", Call(NORMAL)))
+    await clock.run(0.1)
+    permit = acquiring.result()
+    assert clock.monotonic_s() < permit.until_s < clock.monotonic_s() + 2.1
+    await clock.run(5)
+    permit.unused()
+    assert market.pacer.under_way == 0
+    before = len(book.asked)
+    market.call("push", NORMAL)
+    await clock.run(1)
+    assert len(market.seen["push"]) == 1
+    assert len(book.asked) == before + 1
+
+
+async def test_a_throttle_of_a_shared_quota_stops_all_accounts_of_the_process(
+    clock: VirtualClock,
+) -> None:
+    told, other = processes(Book(clock), clock, [2])
+    told.pacer.throttled("push", Throttled(30.0))
+    other.call("push", CRITICAL)
+    await clock.run(29)
+    assert "push" not in other.seen
+    await clock.run(5)
+    assert len(other.seen["push"]) == 1
 
 
 async def test_a_scope_without_a_lender_is_counted_as_the_accounts_own(

@@ -17,7 +17,7 @@ from meschain.channel.capability import Manifest
 from meschain.channel.clock import SystemClock
 from meschain.channel.contract import Call, LeaseExpired, Priority
 from meschain.channel.http import HttpRequest, TransportLost
-from meschain.channel.pacing import Pacer
+from meschain.channel.pacing import Ask, Lent, Pacer, SharedBudget
 from meschain.channel.patience import PATIENCE_S_MIN, Patience
 from meschain.channel.transport import (
     Admission,
@@ -545,3 +545,43 @@ def test_a_run_of_500s_opens_only_when_it_hits_more_than_one_operation() -> None
     assert not breaker.is_open
     breaker.answered("push", 500, breaker.admit())
     assert breaker.is_open
+
+
+async def test_a_call_that_is_late_for_its_place_in_a_shared_quota_is_not_sent() -> None:
+    """Its unit counts for others again, soon after it should have been on its way."""
+
+    class Skipping(SystemClock):
+        skipped_s = 0.0
+
+        def monotonic_s(self) -> float:
+            return super().monotonic_s() + self.skipped_s
+
+    class Slow(Breaker):
+        """Between the permit and the first byte."""
+
+        def admit(self) -> Admission:
+            clock.skipped_s += takes_s
+            return super().admit()
+
+    class Rich:
+        async def lend(self, ask: Ask) -> Lent:
+            return Lent(1, ask.wanted, 0.0)
+
+    clock = Skipping()
+    (quota,) = MANIFEST.quotas
+    shared = msgspec.structs.replace(
+        MANIFEST, quotas=(msgspec.structs.replace(quota, scope="egress_ip"),)
+    )
+    budget = SharedBudget("x/egress_ip", Rich(), clock)
+    pacer = Pacer(shared, "", clock, {"egress_ip": budget})
+    async with serving(replies()) as server, open_session() as session:
+        transport = HttpTransport(session, pacer, shared.operations, clock, breaker=Slow(clock))
+        request = HttpRequest("counted", "GET", server.url)
+        takes_s = 3.0
+        with pytest.raises(TransportLost) as lost:
+            await transport.send(request, Call(Priority.NORMAL))
+        assert not lost.value.may_have_arrived
+        assert server.requests == []
+        takes_s = 0.0
+        assert (await transport.send(request, Call(Priority.NORMAL))).status == 200
+        assert pacer.under_way == 0

@@ -159,6 +159,8 @@ class _Attempt:
 
     guard: Guard | None
     admission: Admission
+    clock: Clock
+    until_s: float  # the permit's
     is_written: bool = False
 
     def before_first_byte(self) -> None:
@@ -167,6 +169,8 @@ class _Attempt:
         # Source: aiohttp 3.14, ClientSession._request, retry_persistent_connection.
         if self.is_written:
             raise _Stopped("the connection broke, and nothing is sent twice")
+        if self.clock.monotonic_s() > self.until_s:
+            raise _Stopped("the connection took longer than its place in a shared quota lasts")
         if self.guard is not None:
             try:
                 self.guard.check()
@@ -254,7 +258,7 @@ class HttpTransport:
                 permit.unused()
                 raise _breaker_is_open()
             call.released_s = self._clock.monotonic_s()
-            attempt = _Attempt(call.guard, admission)
+            attempt = _Attempt(call.guard, admission, self._clock, permit.until_s)
             try:
                 return await self._exchange(request, url, attempt, call)
             finally:

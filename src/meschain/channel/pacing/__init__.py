@@ -13,16 +13,17 @@ so that a mass change is a stream and the budget never stands empty for a minute
 
 from __future__ import annotations
 
-from meschain.channel.pacing.budget import LocalBudget, SharedBudget, Slice
+from meschain.channel.pacing.budget import Ask, Lender, Lent, SharedBudget
 from meschain.channel.pacing.pacer import UNLIMITED, Pacer, PacerState, Permit, QuotaUse
 
 __all__ = [
     "UNLIMITED",
-    "LocalBudget",
+    "Ask",
+    "Lender",
+    "Lent",
     "Pacer",
     "PacerState",
     "Permit",
     "QuotaUse",
     "SharedBudget",
-    "Slice",
 ]

@@ -57,14 +57,20 @@ class PacerState(msgspec.Struct, frozen=True, kw_only=True):
 class Permit:
     """Leave to send one call. ``with`` it: the call is over when the block ends."""
 
-    __slots__ = ("_lane", "_open", "_pacer", "_priority")
+    __slots__ = ("_lane", "_lent", "_open", "_pacer", "_priority")
 
-    def __init__(self, pacer: Pacer, lane: _Lane, priority: Priority) -> None:
+    def __init__(self, pacer: Pacer, lane: _Lane, priority: Priority, lent: _Lent) -> None:
         """Made by the pacer only."""
         self._pacer = pacer
         self._lane = lane
         self._priority = priority
+        self._lent = lent
         self._open = True
+
+    @property
+    def until_s(self) -> float:
+        """The call must be on its way by then (monotonic): what others share was lent so long."""
+        return min(self._lent, default=inf)
 
     def __enter__(self) -> Permit:  # noqa: PYI034 – final by use; Self would promise subclasses
         return self
@@ -87,7 +93,7 @@ class Permit:
         """The call certainly never left: its place is free again."""
         if self._open:
             self._open = False
-            self._pacer.returned(self._lane, self._priority)
+            self._pacer.returned(self._lane, self._priority, self._lent)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +101,7 @@ class _Waiter:
     order: tuple[int, float, int]  # critical or not, hand-over with aging, serial number
     priority: Priority
     aged_s: float  # from when on a BULK call has the rights of a NORMAL one
-    granted: asyncio.Future[None]
+    granted: asyncio.Future[_Lent]
 
     def priority_at(self, now: float) -> Priority:
         aged = self.priority is Priority.BULK and now >= self.aged_s
@@ -132,6 +138,7 @@ def _order(waiter: _Waiter) -> tuple[int, float, int]:
 
 
 _Head = tuple[tuple[int, float, int], _Lane, _Waiter]
+_Lent = tuple[float, ...]  # until when the unit of each of a lane's loans may be used
 
 
 class Pacer:
@@ -156,6 +163,7 @@ class Pacer:
         self._busy: dict[str, _Lane] = {}  # lanes with waiters
         self._task: asyncio.Task[None] | None = None
         self._wake_s = inf
+        self.under_way = 0  # calls that were released and are not over
         self._windows: dict[str, Window] = {}
         self._lanes: dict[str, _Lane] = {}
         tier = tier or manifest.default_tier
@@ -172,7 +180,7 @@ class Pacer:
                     continue
                 lender = (shared or {}).get(quota.scope)
                 if lender is not None:
-                    lent.append(loans.setdefault(group, Loan(quota, limit, lender)))
+                    lent.append(loans.setdefault(group, Loan(limit, lender.purse(quota))))
                     continue
                 own = name if quota.per == "operation" else ""
                 window = Window(group, own, limit, quota.window_s)
@@ -200,20 +208,19 @@ class Pacer:
             and self._ready_s(lane, priority, now) <= now
             and not lane.lacks_unit(now)
         ):
-            _take(lane, priority, now)
-            return Permit(self, lane, priority)
+            return Permit(self, lane, priority, self._take(lane, priority, now))
         waiter = self._enqueue(lane, priority, now)
         if lane.head() is waiter:
             self._serve()
         try:
-            await waiter.granted
+            lent = await waiter.granted
         except asyncio.CancelledError:
             if waiter.granted.cancelled():
                 self._leave(lane, waiter)
             else:  # granted in the same turn of the loop
-                self.returned(lane, priority)
+                self.returned(lane, priority, waiter.granted.result())
             raise
-        return Permit(self, lane, priority)
+        return Permit(self, lane, priority, lent)
 
     def available(self, operation: str, priority: Priority) -> int:
         """Calls that could be released now beside those that already wait; sizes claims."""
@@ -331,17 +338,25 @@ class Pacer:
     def settled(self, lane: _Lane) -> None:
         """A permit's call is over. Nothing becomes free now: its windows only begin to run."""
         now = self._clock.monotonic_s()
+        self.under_way -= 1
         for window in lane.windows:
             window.settle(now)
 
-    def returned(self, lane: _Lane, priority: Priority) -> None:
+    def returned(self, lane: _Lane, priority: Priority, lent: _Lent) -> None:
         """A permit was not used: others may have its place at once."""
         now = self._clock.monotonic_s()
+        self.under_way -= 1
         for window in lane.windows:
             window.give_back(priority, now)
-        for loan in lane.loans:
-            loan.add(1)
+        for loan, until_s in zip(lane.loans, lent, strict=True):
+            loan.give_back(until_s)
         self._serve()
+
+    def _take(self, lane: _Lane, priority: Priority, now: float) -> _Lent:
+        self.under_way += 1
+        for window in lane.windows:
+            window.take(priority, now)
+        return tuple(loan.take() for loan in lane.loans)
 
     def _enqueue(self, lane: _Lane, priority: Priority, now: float) -> _Waiter:
         self._serial += 1
@@ -412,9 +427,8 @@ class Pacer:
             elif ready_s > now:
                 wake_s = min(wake_s, ready_s, head.aged_s if head.aged_s > now else inf)
             elif all(held.get(w, 0) < w.room(priority, now) for w in lane.windows if w in held):
-                _take(lane, priority, now)
                 self._dequeue(lane, head)
-                head.granted.set_result(None)
+                head.granted.set_result(self._take(lane, priority, now))
                 _push_head(heads, lane)
                 continue
             for window in lane.windows:
@@ -434,6 +448,10 @@ class Pacer:
     async def _look(self, wait_s: float) -> None:
         await self._clock.sleep(wait_s)
         for lane in tuple(self._busy.values()):
+            head = lane.head()
+            now = self._clock.monotonic_s()
+            if head is None or self._ready_s(lane, head.priority_at(now), now) > now:
+                continue  # a unit would be void before it can be used
             for loan in lane.loans:
                 if loan.must_ask(self._clock.monotonic_s()):
                     await loan.ask()
@@ -445,10 +463,3 @@ def _push_head(heads: list[_Head], lane: _Lane) -> None:
     head = lane.head()
     if head is not None:
         heappush(heads, (head.order, lane, head))  # orders differ, so lanes are never compared
-
-
-def _take(lane: _Lane, priority: Priority, now: float) -> None:
-    for window in lane.windows:
-        window.take(priority, now)
-    for loan in lane.loans:
-        loan.add(-1)
