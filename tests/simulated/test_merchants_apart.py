@@ -14,8 +14,9 @@ from zipfile import ZipFile, is_zipfile
 import click
 import psycopg
 import pytest
+from click.testing import CliRunner
 
-from meschain.cli.help import OneOf, Pair
+from meschain.cli.help import File, OneOf, Pair
 from meschain.cli.tree import root
 from meschain.registry import marketplaces
 from meschain.sandbox.host import SandboxHost
@@ -27,10 +28,11 @@ from tests.store.test_isolation import fill, rows_of
 
 # What belongs to the machine and not to a merchant; a new command must be thought about, here.
 OF_THE_HUB = {
-    *("worker", "sandbox", "backup", "restore", "doctor", "logs"),
-    *("key status", "key rotate", "key lost"),
-    "image prune",
-    *("merchant add", "merchant list", "merchant import", "merchant delete"),
+    *("worker", "sandbox"),  # serve all, and show nothing
+    *("backup", "restore", "key status", "key rotate", "key lost"),  # are of the whole database
+    *("doctor", "logs"),  # tell of accounts by number: test_doctor.py, test_telemetry.py
+    "image prune",  # what no merchant has a picture for any more
+    *("merchant add", "merchant list", "merchant import", "merchant delete"),  # name the merchant
 }
 SERVES = "up"
 Run: TypeAlias = Callable[..., Awaitable[dict[str, Any]]]
@@ -129,6 +131,12 @@ class Files:
     def given(self, name: str) -> str:
         return str(self._in / name)
 
+    def place(self, command: str) -> str:
+        """What that command reads, or where it may write."""
+        if command.startswith(("export", "merchant export")) or command == "order label":
+            return self.new("out.xlsx" if command.startswith("export") else "out.pdf")
+        return self.given(READS.get(command, "catalog.csv"))
+
     def new(self, name: str) -> str:
         return str(self._out / name)
 
@@ -154,6 +162,7 @@ async def everything(run: Run, files: Files, sandbox: SandboxHost) -> None:
     await run("mapping", "export", files.new("mapping.csv"))
     for verb in (("mapping", "import"), ("import", "mapping")):
         await run(*verb, files.given("mapping.csv"))
+    await run("mapping", "find", "n11", "--limit", "5")
     await run("listing", "publish", "n11", "--plan")
     await run("account", "list")
     await run("account", "show", "trendyol")
@@ -231,6 +240,168 @@ def filled(param: click.Parameter) -> tuple[str, ...]:
     value = param.type.choices[0] if isinstance(param.type, OneOf) else "1"
     value = "1=1" if isinstance(param.type, Pair) else value
     return (value,) if isinstance(param, click.Argument) else (param.opts[0], value)
+
+
+# — what the other calls its own —
+
+# What an argument or option names, by its name on the command line.
+NAMES = {
+    **dict.fromkeys(("account", "account_option", "name"), "account"),
+    **dict.fromkeys(("sku", "skus"), "sku"),
+    "number": "order",
+    "location": "location",
+    "webhook_id": "webhook",
+}
+OTHERWISE = {  # where the same word names something else
+    ("account add", "name"): "",  # a name to be given
+    ("feed add", "name"): "",
+    ("feed run", "name"): "feed",
+    ("feed remove", "name"): "feed",
+    ("import undo", "number"): "import",
+}
+# Free text that names nothing of a merchant's; a new option must be thought about, here.
+NAMES_NOTHING = {
+    "credentials of the file that is given": {"seller"},
+    "a fact of the marketplace": {
+        *("marketplace", "tier", "url", "words", "category", "attribute"),
+    },
+    "looked for within the order that is named": {"item", "package_id", "lines", "groups"},
+    "only narrows one's own list": {"search", "cursor", "after"},
+    "said of what is brought in": {"invoice_number", "reason", "source", "currency"},
+    "how a file is to be read or written": {
+        *("content_language", "sheet", "table_prefix", "shop_url"),
+    },
+}
+# One's own, narrowed to nothing: it refuses nothing or does not say what, and shows nothing.
+NARROWS = {("conflict list", "sku"), ("conflict resolve", "sku"), ("listing publish", "skus")}
+READS = {
+    "import stock": "stock.csv",
+    "import prices": "prices.csv",
+    "import orders": "history.csv",
+    "import mapping": "mapping.csv",
+    "mapping import": "mapping.csv",
+}
+ALSO = {
+    "account set": ("--share", "90"),
+    "listing publish": ("--plan",),
+    "account conflict-rule": ("--price", "hub"),
+    "account remove": ("--yes",),
+    "price set": ("--sale", "1"),
+}
+
+
+def named_by(path: str, param: click.Parameter) -> str:
+    """What it names; "": nothing. A text that nobody has thought about fails."""
+    name = param.name or ""
+    if (path, name) in OTHERWISE:
+        return OTHERWISE[path, name]
+    if name in NAMES:
+        return NAMES[name]
+    if param.type is click.STRING and param.opts != ["--merchant"]:
+        assert any(name in names for names in NAMES_NOTHING.values()), (path, name)
+    return ""
+
+
+def typed(param: click.Parameter, value: str) -> tuple[str, ...]:
+    return (value,) if isinstance(param, click.Argument) else (param.opts[0], value)
+
+
+def told_of(
+    path: tuple[str, ...], param: click.Parameter, word: str, ours: dict[str, str], files: Files
+) -> list[str]:
+    """The command with that word for the parameter, and everything else as it should be."""
+    name = " ".join(path)
+    if param.name == "account_option":
+        return [*path, "--all", "--yes", "--keep", "hub", *typed(param, word)]
+    words = [*path, *ALSO.get(name, ())]
+    for each in command_at(path).params:
+        kind = named_by(name, each)
+        if each is param:
+            words += typed(each, word)
+        elif isinstance(each, click.Argument) and kind:
+            words.append(ours[kind])
+        elif each.required and isinstance(each.type, File):
+            words += typed(each, files.place(name))
+        elif each.required:
+            words += filled(each)
+    return words
+
+
+def those_that_name() -> list[tuple[tuple[str, ...], click.Parameter, str]]:
+    """Every parameter of every command that names something of a merchant, and what."""
+    return [
+        (path, param, kind)
+        for path in of_merchants()
+        if " ".join(path) != SERVES
+        for param in command_at(path).params
+        if (kind := named_by(" ".join(path), param))
+    ]
+
+
+@pytest.mark.slow
+async def test_every_command_refuses_what_another_merchant_calls_its_own(
+    shell: Shell, sandbox: SandboxHost, database_url: str, tmp_path: Path
+) -> None:
+    """Also with all else right: nothing of the other is read, shown or changed."""
+    files = Files(tmp_path, sandbox)
+    kaya = ("--merchant", "Kaya")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        ours, theirs = make_both(connection)
+        other = int(theirs["merchant"])
+        credentials = ("--credentials-file", files.given("accounts.json"))
+        await shell("account", "add", "trendyol", *credentials, "--name", ours["account"], *kaya)
+        before = await asyncio.to_thread(rows_of, connection, other)
+        wrong = []
+        for path, param, kind in those_that_name():
+            word = theirs[kind]
+            words = told_of(path, param, word, ours, files)
+            result = await asyncio.to_thread(CliRunner().invoke, root, [*words, *kaya])
+            spoken = result.stdout + result.stderr
+            is_refused = result.exit_code == 1 and word in spoken
+            if not is_refused and (" ".join(path), param.name) not in NARROWS:
+                wrong.append((words, result.exit_code, spoken))
+            assert MARK not in spoken.replace(word, ""), words
+            assert MARK.encode() not in files.written(), words
+            assert await asyncio.to_thread(rows_of, connection, other) == before, words
+    assert wrong == []
+
+
+def make_both(
+    connection: psycopg.Connection[tuple[Any, ...]],
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Two merchants with a row in every table; what they call their own, by kind."""
+    both: list[dict[str, str]] = []
+    for name, mark in (("Kaya", "OURS"), (f"Demir {MARK}", MARK)):
+        shop = Shop.open(connection, name)
+        fill(shop, mark)
+        merchant = shop.merchant_id
+        for table, column in (("account", "name"), ("supplier_feed", "name"), ("location", "code")):
+            connection.execute(
+                f"UPDATE {table} SET {column} = %s WHERE merchant_id = %s",  # noqa: S608 – constants
+                (f"{table}-{mark}", merchant),
+            )
+        row = connection.execute(
+            "SELECT (SELECT min(import_id) FROM import_run WHERE merchant_id = %(m)s),"
+            " (SELECT min(webhook_id) FROM webhook WHERE merchant_id = %(m)s)",
+            {"m": merchant},
+        ).fetchone()
+        assert row is not None
+        both.append(
+            {
+                "merchant": str(merchant),
+                "account": f"account-{mark}",
+                "sku": f"A{mark}",
+                "order": f"O{mark}",
+                "location": f"location-{mark}",
+                "feed": f"supplier_feed-{mark}",
+                "import": str(row[0]),
+                "webhook": str(row[1]),
+            }
+        )
+    connection.execute("DELETE FROM data_key")  # nobody here can open them
+    connection.execute("UPDATE account SET marketplace = 'trendyol'")
+    both[0]["account"] = "ours"  # which is added with real credentials
+    return both[0], both[1]
 
 
 async def test_every_command_asks_for_whom_where_there_are_several(
