@@ -27,7 +27,7 @@ async def until_stopped() -> AsyncIterator[asyncio.Event]:
 
 
 async def run_worker(hub: Hub, stopping: asyncio.Event) -> None:
-    """Serve every account that nobody else serves, until ``stopping``; then let go in order."""
+    """Serve our share of the accounts until ``stopping``; then let go in order."""
     await hub.engine.start()
     try:
         await stopping.wait()

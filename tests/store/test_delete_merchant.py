@@ -185,7 +185,7 @@ def test_it_is_refused_until_all_was_said(
         (("--confirm", "Kaya", "--without-export", "--export-to", "x.zip"), "--export-to FILE"),
         (("--confirm", "Kaya", "--export-to", str(there)), "is there already"),
         (("--without-export",), "still sells on east"),
-        (("--without-export", "--confirm", "kaya"), '--confirm Kaya'),
+        (("--without-export", "--confirm", "kaya"), "--confirm Kaya"),
     ):
         refused = invoke("merchant", "delete", "Kaya", *words, status=1)
         assert said in refused.stderr.replace("\n", " ")

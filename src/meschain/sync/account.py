@@ -58,6 +58,7 @@ class ServedAccount:
     lease: Lease
     health: AccountHealth = field(default_factory=AccountHealth)
     is_paused: bool = False  # the offer lane, by its owner
+    is_leaving: bool = False  # to another process: nothing more is begun
     is_dismissed: bool = False  # another process has it now; a lease that only ran out comes back
     stored_state: str = ""  # as last read from the database or written there
     orders_fresh_us: int = 0
@@ -81,6 +82,13 @@ class ServedAccount:
     def has_lease(self) -> bool:
         """Whether this process may still speak for the account."""
         return self.clock.monotonic_s() < self.lease.until_s
+
+    @property
+    def may_send(self) -> bool:
+        """Whether a lane may begin something: its owner lets it, and so does the lease."""
+        return (
+            self.state == "armed" and not self.is_paused and not self.is_leaving and self.has_lease
+        )
 
     def check(self) -> None:
         """The guard of every call: refuse when the lease has run out. Raises LeaseExpired."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-import psycopg
-from psycopg_pool import PoolTimeout
-
 from meschain.channel.clock import microseconds
 from meschain.channel.pacing import Ask, Lent
+from meschain.store.unit_of_work import DATABASE_AWAY
 
 if TYPE_CHECKING:
     from meschain.channel.clock import Clock
@@ -44,7 +42,7 @@ class StoredLender:
                     "occupied_us": int(ask.occupied_s * 1_000_000),
                 },
             )
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as away:
+        except DATABASE_AWAY as away:
             log.warning("nothing is lent", extra={"budget": ask.budget, "error": str(away)})
             return Lent(0, 0, _AWAY_S)
         return Lent(loan, units, max(0.0, (free_us - now_us) / 1_000_000))

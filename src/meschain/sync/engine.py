@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from itertools import groupby
+from math import inf
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from meschain.channel.clock import microseconds
 from meschain.channel.contract import OrderPage
 from meschain.store.unit_of_work import DATABASE_AWAY
+from meschain.sync.account import Lease
 from meschain.sync.attempt import Attempts
 from meschain.sync.audit import PRICE, QUANTITY, Audit
 from meschain.sync.collector import spare_collector
@@ -31,7 +33,7 @@ from meschain.sync.lane import (
 from meschain.sync.listing import Storefront, advance_publications
 from meschain.sync.measure import Measures
 from meschain.sync.notify import Notifier
-from meschain.sync.ownership import CLAIM_MAX, RENEW_S, Claimed, Ownership
+from meschain.sync.ownership import CLAIM_MAX, RENEW_S, Census, Claimed, Ownership
 from meschain.sync.package_lane import PackageLane
 from meschain.sync.sweep import Sweeps, SweepSettings
 from meschain.sync.ticket import TicketPolls
@@ -52,6 +54,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SHARE_S: Final = 1.0  # how often is looked at who serves how much
+HAND_OVER_MAX: Final = 20  # accounts a second, and never more without an owner on the way
+QUIET_POLL_S: Final = 0.02
+QUIET_S: Final = 1.0  # so long an account may take to have every answer before it is handed over
+BUSY_S: Final = 30.0  # one that was not quiet then is left alone for a while
 SETTLE_S: Final = 1.0
 STATES_S: Final = 1.0
 NET_S: Final = 2.0  # how often schedules and pauses are looked at
@@ -80,6 +87,7 @@ class _Served:
     intake: Intake
     pulls: OrderPulls
     tasks: tuple[asyncio.Task[None], ...]
+    stays_until_s: float = 0.0  # it was too busy to be handed over
 
 
 @dataclass(slots=True)
@@ -90,7 +98,8 @@ class EngineSettings:
     sweeps: SweepSettings = field(default_factory=SweepSettings)
     pull_orders: bool = True  # benchmarks of the push side switch it off
     accounts_max: int = 2_000  # bench/many_merchants: 800 at rest are a fifth of a core
-    only: frozenset[int] | None = None  # the accounts a command works for; None: any that is free
+    # The accounts a command works for; None: a worker's, which shares all accounts with the others.
+    only: frozenset[int] | None = None
     tracer: Tracer | None = None
 
 
@@ -113,7 +122,10 @@ class Engine:
         self._clock = clock
         self._open_account = open_account
         self.settings = settings or EngineSettings()
+        self._owner = owner
         self._ownership = Ownership(database, clock, owner)
+        self._is_stopping = False
+        self._freed = asyncio.Event()
         self._served: dict[int, _Served] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._asked = asyncio.Event()
@@ -133,7 +145,7 @@ class Engine:
         )
         self.packages = PackageLane(database, keys, clock)
         self.webhooks = Webhooks(database, keys, clock, self, open_account)
-        self._notifier = Notifier(database.conninfo, self._wake, self._ask)
+        self._notifier = Notifier(database.conninfo, self._wake, self._ask, self._free)
         database.on_commit(self._touched)
 
     # — life —
@@ -141,10 +153,13 @@ class Engine:
     async def start(self) -> None:
         """Claim what is free and begin; returns when the first accounts are served."""
         spare_collector()
+        self._is_stopping = False
         await self._refresh_statistics()
-        await self._claim_accounts()
+        await self._beat()
+        await self._claim_accounts(self._part_of(await self._ownership.census()))
         loops: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
             ("leases", self._keep_leases),
+            ("shares", self._keep_shares),
             ("claims", self.lanes.run_claims),
             ("answers", self.lanes.run_answers),
             ("tickets", self.tickets.run),
@@ -166,6 +181,7 @@ class Engine:
 
     async def stop(self) -> None:
         """Let what is under way end, store its answers, give the leases back."""
+        self._is_stopping = True
         for served in self._served.values():
             self.lanes.dismiss(served.account.account_id)
             self.packages.dismiss(served.account.account_id)
@@ -228,6 +244,10 @@ class Engine:
                 self._wake((account_id,))
                 self._asked.set()
 
+    def _free(self, _: Iterable[int]) -> None:
+        """Others have given accounts back."""
+        self._freed.set()
+
     def _end_ticket(self, ending: Ending) -> None:
         self.lanes.end(ending)
 
@@ -259,24 +279,87 @@ class Engine:
 
     async def _keep_leases(self) -> None:
         while True:
-            lost = await self._ownership.renew(self.accounts)
-            for account_id in lost:
-                await self._drop(account_id)
-            is_all = await self._claim_accounts()
-            await self._clock.sleep(RENEW_S if is_all else 0.0)
+            await self._beat()
+            for account in await self._ownership.renew(self.accounts):
+                if await self._drop(account):
+                    log.warning(
+                        "account is no longer served here", extra={"account": account.account_id}
+                    )
+            await self._clock.sleep(RENEW_S)
 
-    async def _claim_accounts(self) -> bool:
-        """Serve what is free, in small sets, so that renewing never waits; whether that was all."""
+    async def _beat(self) -> None:
+        if self.settings.only is None:
+            await self._ownership.beat(self.settings.accounts_max)
+
+    async def _keep_shares(self) -> None:
+        """Take what is free up to our part of all accounts, and hand over what is beyond it."""
+        while True:
+            self._freed.clear()
+            census = await self._ownership.census()
+            if await self._claim_accounts(self._part_of(census)):
+                await self._hand_over_excess(census)
+                try:
+                    async with asyncio.timeout(SHARE_S):
+                        await self._freed.wait()
+                except TimeoutError:
+                    pass
+
+    def _part_of(self, census: Census) -> int:
+        if self.settings.only is not None:
+            return self.settings.accounts_max
+        return census.share_of(self._owner) or 0
+
+    async def _claim_accounts(self, most: int) -> bool:
+        """Serve what is free while we serve fewer than that; False: not all yet, time was up."""
         until_s = self._clock.monotonic_s() + RENEW_S
         while self._clock.monotonic_s() < until_s:
-            limit = min(CLAIM_MAX, self.settings.accounts_max - len(self._served))
-            claims = (
-                await self._ownership.claim(limit, only=self.settings.only) if limit > 0 else []
-            )
+            limit = min(CLAIM_MAX, most - len(self._served))
+            if limit <= 0 or self._is_stopping:
+                return True
+            claims = await self._ownership.claim(limit, only=self.settings.only)
             await self._begin(claims)
-            if len(claims) < CLAIM_MAX:
+            if len(claims) < limit:
                 return True
         return False
+
+    async def _hand_over_excess(self, census: Census) -> None:
+        """What others shall serve: a few at once, those first of which nothing is under way."""
+        ours = census.share_of(self._owner, settled=True)
+        if ours is None or self._is_stopping:
+            return
+        count = min(len(self._served) - ours, HAND_OVER_MAX - census.free)
+        now_s = self._clock.monotonic_s()
+        movable = [each for each in self._served.values() if each.stays_until_s <= now_s]
+        movable.sort(key=lambda each: (not self._is_quiet(each.account), -each.account.account_id))
+        await asyncio.gather(*(self._hand_over(each) for each in movable[: max(0, count)]))
+
+    def _is_quiet(self, account: ServedAccount) -> bool:
+        return (
+            account.pacer.under_way == 0
+            and self.lanes.is_quiet(account)
+            and self.packages.is_quiet(account.account_id)
+        )
+
+    async def _hand_over(self, served: _Served) -> None:
+        """Begin nothing more for the account, and give it back once all is answered and stored.
+
+        Tickets that the marketplace has accepted go with it: the next owner polls them on.
+        """
+        account = served.account
+        account.is_leaving = True
+        until_s = self._clock.monotonic_s() + QUIET_S
+        while not self._is_quiet(account):
+            if self._clock.monotonic_s() > until_s:
+                account.is_leaving = False
+                served.stays_until_s = until_s + BUSY_S
+                self._wake((account.account_id,))
+                return
+            await self._clock.sleep(QUIET_POLL_S)
+        # From here on nothing of ours passes its guard, also what a loop was about to send.
+        account.lease = Lease(account.lease.epoch, -inf)
+        if await self._drop(account):
+            await self._ownership.hand_over(account)
+            log.info("account is handed over", extra={"account": account.account_id})
 
     async def _begin(self, claims: Sequence[Claimed]) -> None:
         for claimed in claims:
@@ -346,15 +429,17 @@ class Engine:
             extra={"account": account.account_id, "epoch": account.lease.epoch},
         )
 
-    async def _drop(self, account_id: int) -> None:
-        served = self._served.pop(account_id, None)
-        if served is None:
-            return
-        served.account.is_dismissed = True
-        self.lanes.dismiss(account_id)
-        self.packages.dismiss(account_id)
+    async def _drop(self, account: ServedAccount) -> bool:
+        """Serve it no more; False where it was dropped before."""
+        served = self._served.get(account.account_id)
+        if served is None or served.account is not account:
+            return False
+        del self._served[account.account_id]
+        account.is_dismissed = True
+        self.lanes.dismiss(account.account_id)
+        self.packages.dismiss(account.account_id)
         await _end(*served.tasks)
-        log.warning("account is no longer served here", extra={"account": account_id})
+        return True
 
     async def _keep_looks(self) -> None:
         """Each second: whose unsettled listings are due. One question for all accounts."""
@@ -474,6 +559,8 @@ class Engine:
                 await unit.run("keeping.prepare_event_days", days)
                 before = now.date() - timedelta(days=EVENTS_KEPT_DAYS)
                 await unit.run("keeping.forget_event_days", {"before": before})
+                await unit.run("ownership.forget_workers", {"now_us": now_us})
+                await unit.run("budget.forget", {"now_us": now_us})
             for account in self.accounts:
                 key: dict[str, object] = {
                     "merchant": account.merchant_id,
@@ -525,7 +612,7 @@ class Engine:
         was_stored, account.stored_state = account.stored_state, state
         if was_stored == "reconnect" != state:
             # Its owner has given new credentials: served anew, by whoever is first.
-            await self._drop(account.account_id)
+            await self._drop(account)
             await self._ownership.let_go(account)
         elif state == "armed" != before:
             self.wakeups.add((account.account_id,))

@@ -158,7 +158,9 @@ class OfferLanes:
         # Lanes that had all the rows of their last claim, or nearly; and how many these were.
         self._full: dict[int, int] = {}
         self._rows_max = CLAIM_ROWS_MAX  # of full lanes in one claim, as measured
-        self._active: set[int] = set()  # tickets whose request is on its way or being stored
+        # Tickets whose request is on its way, or whose end is being stored: ticket → account.
+        self._active: dict[int, int] = {}
+        self._claiming: set[int] = set()  # accounts of the claim that is being made
         self.claimed_rows = 0  # for benchmarks and tests
 
     # — accounts —
@@ -173,6 +175,15 @@ class OfferLanes:
         self._accounts.pop(account_id, None)
         self._full.pop(account_id, None)
         self._next_s.pop(account_id, None)
+
+    def is_quiet(self, account: ServedAccount) -> bool:
+        """Whether every request of the account is answered, and every answer stored."""
+        account_id = account.account_id
+        return (
+            account.sending == 0
+            and account_id not in self._claiming
+            and account_id not in self._active.values()
+        )
 
     # — loops —
 
@@ -240,7 +251,6 @@ class OfferLanes:
             account = self._accounts.get(account_id)
             if account is None:
                 continue  # taken over meanwhile; the new owner has ended it
-            self._active.add(ticket_id)
             self.end(Ending(account, ticket_id, TicketVerdict(Verdict.AGAIN)))
         return len(orphans)
 
@@ -260,7 +270,7 @@ class OfferLanes:
     # — claiming —
 
     async def _dirty_accounts(self) -> set[int]:
-        accounts = [a for a in self._accounts.values() if self._may_claim(a)]
+        accounts = [a for a in self._accounts.values() if a.may_send]
         if not accounts:
             return set()
         rows = await self._database.lane_rows(
@@ -272,9 +282,6 @@ class OfferLanes:
             },
         )
         return {account_id for _, account_id in rows}
-
-    def _may_claim(self, account: ServedAccount) -> bool:
-        return account.state == "armed" and not account.is_paused and account.has_lease
 
     def _room(self, account: ServedAccount) -> tuple[int, int]:
         """Requests that may go now: (any, of them not urgent)."""
@@ -312,7 +319,7 @@ class OfferLanes:
         first: int | None = None  # whom this claim has no rows left for
         for account_id in sorted(awake, key=lambda each: (each < self._first, each)):
             account = self._accounts.get(account_id)
-            if account is None or not self._may_claim(account):
+            if account is None or not account.may_send:
                 continue
             urgent, bulk = self._room(account)
             if urgent <= 0:
@@ -343,7 +350,12 @@ class OfferLanes:
             return 0
         now_us = self._now_us()
         began_s = self._clock.monotonic_s()
-        rows_ = await self._database.lane_rows("offer.claim", self._claim_params(lanes, now_us))
+        self._claiming = {account.account_id for account, *_ in lanes}
+        try:
+            params = self._claim_params(lanes, now_us)
+            rows_ = await self._database.lane_rows("offer.claim", params)
+        finally:
+            self._claiming = set()
         items = list(starmap(ClaimedItem, rows_))
         took_s = max(0.001, self._clock.monotonic_s() - began_s)
         self._measures.claims.add((int(took_s * 1_000_000),))
@@ -404,7 +416,7 @@ class OfferLanes:
         account.sending += 1
         gap_s = SPACING_MARGIN * account.pacer.even_gap_s(PUSH)
         self._next_s[account.account_id] = self._clock.monotonic_s() + gap_s
-        self._active.add(request[0].ticket_id)
+        self._active[request[0].ticket_id] = account.account_id
         is_urgent = any(item.urgency <= 1 for item in request)
         held_us = account.held_us if is_urgent else account.held_us or account.held_bulk_us
         task = asyncio.create_task(self._send(account, request, is_urgent, held_us))
@@ -565,6 +577,7 @@ class OfferLanes:
         """A polled ticket has come to its end."""
         doubt_halves(ending.account, ending.judged)
         self._schedule_look(ending)
+        self._active[ending.ticket_id] = ending.account.account_id
         self._ended.append(ending)
         self._answers.set()
 
@@ -591,8 +604,8 @@ class OfferLanes:
                 self._ended = ended + self._ended
                 self._answers.set()
                 raise
-            self._active.difference_update(ending.ticket_id for ending in ended)
-            self._active.difference_update(a.ticket.ticket_id for a in accepted)
+            for ticket_id in [e.ticket_id for e in ended] + [a.ticket.ticket_id for a in accepted]:
+                self._active.pop(ticket_id, None)
             for acceptance in accepted:
                 self._on_accepted(acceptance.ticket)
                 self._wakeups.add((acceptance.ticket.account.account_id,))

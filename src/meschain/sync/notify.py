@@ -11,6 +11,7 @@ import psycopg
 
 CHANNEL: Final = "meschain_wake"
 ASK_CHANNEL: Final = "meschain_ask"  # from a command: run the lanes of these accounts now
+FREE_CHANNEL: Final = "meschain_free"  # accounts were given back; which ones stands in ownership
 GATHER_S: Final = 0.005
 _PAYLOAD_ACCOUNTS_MAX: Final = 700  # a payload holds less than 8,000 bytes
 
@@ -23,13 +24,14 @@ class Notifier:
         conninfo: str,
         heard: Callable[[Iterable[int]], None],
         asked: Callable[[Iterable[int]], None],
+        freed: Callable[[Iterable[int]], None],
     ) -> None:
         """``heard`` receives the accounts that another process (or this one) has touched.
 
-        ``asked``: those whose lanes a command wants to run now.
+        ``asked``: those whose lanes a command wants to run now. ``freed``: some were given back.
         """
         self._conninfo = conninfo
-        self._hears = {CHANNEL: heard, ASK_CHANNEL: asked}
+        self._hears = {CHANNEL: heard, ASK_CHANNEL: asked, FREE_CHANNEL: freed}
         self._pending: set[int] = set()
         self._event = asyncio.Event()
 
@@ -58,7 +60,7 @@ class Notifier:
                 await connection.execute(f"LISTEN {channel}")
             async with contextlib.aclosing(connection.notifies()) as notifies:
                 async for notify in notifies:
-                    accounts = [int(account) for account in notify.payload.split(",")]
+                    accounts = [int(account) for account in notify.payload.split(",") if account]
                     self._hears[notify.channel](accounts)
 
     async def _connect(self) -> psycopg.AsyncConnection[tuple[object, ...]]:

@@ -91,7 +91,7 @@ class _MaySend:
     def check(self) -> None:
         """Raise LeaseExpired when it is too late, or not wanted any more."""
         self.account.check()
-        if not _may_send(self.account):
+        if not self.account.may_send:
             raise LeaseExpired(f"{self.account.name}: is not to send")
 
 
@@ -127,6 +127,10 @@ class PackageLane:
         """Begin nothing more for it; what is under way ends by itself."""
         self._accounts.pop(account_id, None)
 
+    def is_quiet(self, account_id: int) -> bool:
+        """Whether nothing of the account is under way."""
+        return self._sending.get(account_id, 0) == 0
+
     def wake(self) -> None:
         """There may be something to do."""
         self._awake.set()
@@ -156,7 +160,7 @@ class PackageLane:
         await asyncio.gather(*unfinished, return_exceptions=True)
 
     async def _begin_due(self) -> None:
-        accounts = [each for each in self._accounts.values() if _may_send(each)]
+        accounts = [each for each in self._accounts.values() if each.may_send]
         if not accounts:
             return
         async with self._database.engine() as unit:
@@ -462,10 +466,6 @@ async def _request(
 
 def _backoff_s(first_s: float, times: int) -> float:
     return min(BACKOFF_S_MAX, first_s * 2.0 ** min(max(0, times), 10))
-
-
-def _may_send(account: ServedAccount) -> bool:
-    return account.state == "armed" and not account.is_paused and account.has_lease
 
 
 def _learn(account: ServedAccount, call: Call, outcome: Outcome | ItemOutcomes | Problem) -> None:

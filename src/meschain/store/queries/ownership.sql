@@ -35,3 +35,47 @@ UPDATE ownership SET owner = NULL, lease_until_us = 0 WHERE owner = %(owner)s
 UPDATE ownership SET owner = NULL, lease_until_us = 0
  WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND owner = %(owner)s
    AND epoch = %(epoch)s
+
+-- name: hand_over
+-- Give one lease back with the last state of its pacer: nothing was sent after it.
+UPDATE ownership SET owner = NULL, lease_until_us = 0, pacer = %(pacer)s::jsonb
+ WHERE merchant_id = %(merchant)s AND account_id = %(account)s AND owner = %(owner)s
+   AND epoch = %(epoch)s
+
+-- name: tell_free
+-- Those who have room hear of it with the commit.
+SELECT pg_notify(%(channel)s, '')
+
+-- name: beat
+-- This worker lives. One that was not heard of for longer than its leases last begins anew, and so
+-- does one whose clock was set back.
+INSERT INTO worker AS w (owner, accounts_max, started_us, seen_us, until_us)
+VALUES (%(owner)s, %(accounts_max)s, %(now_us)s, %(now_us)s, %(until_us)s)
+ON CONFLICT (owner) DO UPDATE
+   SET seen_us = excluded.seen_us, until_us = excluded.until_us,
+       started_us = CASE WHEN w.until_us < excluded.seen_us OR w.started_us > excluded.seen_us
+                         THEN excluded.started_us ELSE w.started_us END
+
+-- name: workers
+-- Who lives, the oldest first; is_settled: and has for a while.
+SELECT owner, accounts_max, seen_us - started_us >= %(settled_us)s FROM worker
+ WHERE until_us >= %(now_us)s AND until_us <= %(now_us)s + 60000000
+ ORDER BY started_us, owner
+
+-- name: to_serve
+-- Accounts that are to be served, and how many of them are free.
+SELECT count(*)::integer,
+       (count(*) FILTER (WHERE o.owner IS NULL OR o.lease_until_us < %(now_us)s
+                            OR o.lease_until_us > %(now_us)s + 60000000))::integer
+  FROM ownership o
+  JOIN account a ON a.merchant_id = o.merchant_id AND a.account_id = o.account_id
+ WHERE a.state <> 'closed'
+
+-- name: leave
+-- This worker ends.
+DELETE FROM worker WHERE owner = %(owner)s
+
+-- name: forget_workers
+-- Those that were not heard of for an hour, and what a clock has left that was set back since.
+DELETE FROM worker
+ WHERE until_us < %(now_us)s - 3600000000 OR until_us > %(now_us)s + 3600000000
