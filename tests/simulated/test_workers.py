@@ -152,7 +152,6 @@ async def test_workers_share_accounts_evenly_while_they_come_and_are_killed_and_
             assert number(mall.connection, UNKNOWN) == unknown or lapses(tmp_path), "in good order"
             assert number(mall.connection, "SELECT count(*)::int FROM worker") == 3
         await until(mall.is_at_rest)
-
         for (place, sku), units in sold.items():
             shown = {mall.shelf(place, name, sku).quantity for name in (EAST, WEST)}
             assert shown == {Mall.UNITS - units}, (place, sku)
