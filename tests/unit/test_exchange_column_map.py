@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 
 import pytest
 
-from meschain.exchange import FileRefused, Reason, read_column_map
+from meschain.exchange import (
+    FileRefused,
+    ReadingOptions,
+    Reason,
+    collect,
+    read_catalog,
+    read_column_map,
+)
 from meschain.exchange.columnmap import PriceRule, RoundingTo
 
 SKU = '[columns]\nsku = "Kod"\n'
@@ -84,3 +92,55 @@ def test_a_wrong_map_says_where(text: str, reason: Reason, entry: str | None) ->
         read_column_map(text.encode())
     assert refused.value.reason is reason
     assert refused.value.params.get("entry") == entry
+
+
+GONE = b"""
+[columns]
+sku = "Kod"
+title = "Ad"
+cost = "Alis"
+quantity = "Stok"
+[words.quantity]
+"\xc4\xb0ptal" = 0
+[price.sale_price]
+of = "Alis"
+times = 1.35
+ending = ",90"
+"""
+
+
+def test_what_is_sold_out_keeps_its_price_and_loses_its_units() -> None:
+    """A rule would make ,90 of a cost of 0; a refused row would leave what is gone on sale."""
+    feed = "Kod;Ad;Alis;Stok\nA;Kazak;0;IPTAL\nB;Kaban;;0\nC;Bere;0;3\nX;Yeni;0;0\nD;Atki;80;2\n"
+    options = ReadingOptions(
+        today=date(2026, 11, 20),
+        known_skus=frozenset("ABCD"),
+        column_map=read_column_map(GONE),
+    )
+    found = collect(read_catalog(feed.encode(), options).records)
+    read = {each.sku: each for product in found.products for each in product.draft.variants}
+    assert {
+        sku: (each.sale_price and str(each.sale_price.amount), each.quantity)
+        for sku, each in read.items()
+    } == {
+        "A": (None, 0),
+        "B": (None, 0),
+        "D": ("108.90", 2),
+    }
+    assert [(each.sku, each.reason_code) for each in found.warnings] == [
+        ("A", Reason.PRICE_STAYS),
+        ("B", Reason.PRICE_STAYS),
+    ]
+    assert [(each.sku, each.reason_code) for each in found.refused] == [
+        ("C", Reason.PRICE_ZERO),
+        ("X", Reason.PRICE_MISSING),
+    ]
+
+
+def test_a_cleared_price_of_our_own_columns_is_understood_alike() -> None:
+    sheet = b"sku;title;price;stock\nA;Kazak;;0\nB;Kaban;0,00;0\nC;Bere;0;1\n"
+    options = ReadingOptions(today=date(2026, 11, 20), known_skus=frozenset("ABC"))
+    found = collect(read_catalog(sheet, options).records)
+    skus = [each.sku for product in found.products for each in product.draft.variants]
+    assert skus == ["A", "B"]
+    assert [(each.sku, each.reason_code) for each in found.refused] == [("C", Reason.PRICE_ZERO)]

@@ -62,7 +62,7 @@ def test_what_the_readers_say_can_be_said_in_both_languages(tmp_path: Path) -> N
     opencart_3 = Path(__file__).parent.parent / "data" / "opencart3.sql"
     for path in (files.dump, files.sheet, opencart_3):
         found = collect(read_catalog(path, ReadingOptions(today=date(2026, 11, 20))).records)
-        said = [(each.reason_code, each.params) for each in found.refused]
+        said = [(str(each.reason_code), each.params) for each in found.refused]
         said += [(each.reason_code, each.params) for each in found.warnings]
         for code, params in said:
             for language in ("en", "tr"):

@@ -11,7 +11,16 @@ from types import ModuleType
 
 import pytest
 
-from meschain.exchange import FileRefused, ReadingOptions, Reason, collect, read_catalog
+from meschain.exchange import (
+    FileRefused,
+    ReadingOptions,
+    Reason,
+    RefusedRow,
+    collect,
+    read_catalog,
+)
+from meschain.exchange.sheet.daily import PRICE_COLUMNS
+from meschain.exchange.sheet.named import SheetOptions, open_sheet
 from meschain.exchange.source import Source
 from meschain.exchange.table.row import Spool
 from meschain.exchange.table.workbook import open_workbook
@@ -82,14 +91,37 @@ def test_a_number_is_taken_as_it_is_stored(
         ('t="inlineStr"><is><t>A_x000D_B_x0041_</t></is>', "A\rBA"),
         ('t="inlineStr"><is><t>A_xD800_</t></is>', "A\ufffd"),
         ('t="str"><f>"a"</f><v>a</v>', "a"),
-        ('t="b"><v>1</v>', "TRUE"),
-        ('t="b"><v>0</v>', "FALSE"),
         ('t="d"><v>2026-05-12T00:00:00</v>', "2026-05-12"),
         ('t="d"><v>2026-05-12T08:30:00</v>', "2026-05-12 08:30:00"),
     ],
 )
 def test_a_text_is_taken_without_its_dress(content: str, text: str) -> None:
     assert cell(content) == (text, False)
+
+
+@pytest.mark.parametrize(("stored", "text"), [("1", "TRUE"), ("0", "FALSE")])
+def test_a_truth_value_is_no_code(stored: str, text: str) -> None:
+    """A spreadsheet makes one of a typed TRUE or DOĞRU; nobody can tell what the code was."""
+    truth = f't="b"><v>{stored}</v>'
+    assert cell(truth) == (text, True)
+    names = [PARTS.text(name) for name in ("sku", "barcode", "title", "price")]
+    rows = {
+        1: names,
+        2: [truth, "", PARTS.text("Kazak"), PARTS.number("10")],
+        3: [PARTS.text("A-2"), truth, PARTS.text("Kaban"), PARTS.number("10")],
+        4: [PARTS.text("A-3"), "", truth, PARTS.number("10")],
+        5: [PARTS.text(text), "", PARTS.text("Yazılmış"), PARTS.number("10")],
+    }
+    found = collect(read_catalog(PARTS.workbook({"S": PARTS.sheet(rows)}), OPTIONS).records)
+    refused = [(each.row_number, each.params["column"]) for each in found.refused]
+    assert refused == [(2, "sku"), (3, "barcode")]
+    assert {each.reason_code for each in found.refused} == {Reason.CELL_TRUTH_VALUE}
+    skus = [each.sku for product in found.products for each in product.draft.variants]
+    assert skus == ["A-3", text]
+    prices = PARTS.workbook({"S": PARTS.sheet({1: names, 2: rows[2]})})
+    (row,) = open_sheet(prices, PRICE_COLUMNS, SheetOptions()).rows()
+    assert isinstance(row, RefusedRow)
+    assert row.reason_code is Reason.CELL_TRUTH_VALUE
 
 
 def test_reading_aids_of_shared_and_own_texts_are_left_out() -> None:

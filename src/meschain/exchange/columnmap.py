@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, NoReturn
 
+from meschain.domain.text import fold
 from meschain.exchange.reason import Reason
 from meschain.exchange.record import FileRefused
 from meschain.exchange.source import ENCODINGS
@@ -125,7 +126,7 @@ def read_column_map(source: Path | bytes) -> ColumnMap:
         fixed=fixed,
         words={
             ours: {
-                theirs.casefold(): _text(ours_word, f"words.{ours}.{theirs}")
+                fold(theirs): _text(ours_word, f"words.{ours}.{theirs}")
                 for theirs, ours_word in _table(words, ours).items()
             }
             for ours in words

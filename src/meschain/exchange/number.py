@@ -31,7 +31,8 @@ CURRENCY_NAMES: Final = {"TL": "TRY", "₺": "TRY", "€": "EUR", "$": "USD", "�
 """Marks that stand for a currency's code."""
 WHOLE_MAX: Final = 2_147_483_647
 """The largest whole number kept: what a PostgreSQL ``integer`` holds."""
-_AMOUNT_MAX: Final = Decimal(10) ** 12
+AMOUNT_MAX: Final = Decimal(10) ** 12
+"""What every amount must stay below, in major units."""
 
 
 def shown_separator(cell: str) -> str:
@@ -120,8 +121,8 @@ def read_decimal(cell: str, column: str, separators: Mapping[str, str]) -> Decim
 
 
 def _bounded(number: Decimal, cell: str, column: str) -> Decimal:
-    if number >= _AMOUNT_MAX:
-        raise Fault(Reason.NUMBER_TOO_LARGE, column=column, value=cell, max=str(_AMOUNT_MAX))
+    if number >= AMOUNT_MAX:
+        raise Fault(Reason.NUMBER_TOO_LARGE, column=column, value=cell, max=str(AMOUNT_MAX))
     return number
 
 

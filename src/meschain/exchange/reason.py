@@ -65,6 +65,7 @@ class Reason(StrEnum):
     ROW_NOTHING = "row.nothing"  # (warning)
     CELL_BROKEN = "cell.broken"  # column, value
     CELL_MISSING = "cell.missing"  # column
+    CELL_TRUTH_VALUE = "cell.truth_value"  # column, value
 
     # Keys.
     SKU_MISSING = "sku.missing"
@@ -104,6 +105,7 @@ class Reason(StrEnum):
     NUMBER_TOO_LARGE = "number.too_large"  # column, value, max
     PRICE_MISSING = "price.missing"
     PRICE_SPECIAL_DATES = "price.special_dates"  # value (warning)
+    PRICE_STAYS = "price.stays"  # (warning)
     PRICE_ZERO = "price.zero"  # column
     PRICE_DIGITS = "price.digits"  # column, value, digits_max
     PRICE_SALE_ABOVE_LIST = "price.sale_above_list"  # sale_price, list_price

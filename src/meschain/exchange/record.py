@@ -137,7 +137,7 @@ class RowWarning:
 
     row_number: int
     sku: str | None
-    reason_code: Reason
+    reason_code: str
     params: Mapping[str, str]
 
 

@@ -40,6 +40,10 @@ def number(value: str, style: int = 0) -> str:
     return f's="{style}"><v>{value}</v>'
 
 
+def truth(value: str) -> str:
+    return f't="b"><v>{value}</v>'
+
+
 def formula(result: str | None, kind: str = "n") -> str:
     value = "" if result is None else f"<v>{result}</v>"
     return f't="{kind}"><f>A1*2</f>{value}'
@@ -186,6 +190,19 @@ def workbooks() -> dict[str, bytes]:
         ),
         "hidden-first.xlsx": workbook(
             {"Ayarlar": sheet({1: [text("gizli")]}), "Ürünler": sheet(plain)}, hidden=("Ayarlar",)
+        ),
+        "truths.xlsx": workbook(
+            {
+                "Ürünler": sheet(
+                    {
+                        1: names,
+                        2: [truth("1"), "", text("Kazak"), number("10")],
+                        3: [text("T-2"), truth("0"), text("Kaban"), number("10")],
+                        4: [text("T-3"), "", truth("1"), number("10")],
+                        5: [text("T-4"), "", text("Şal"), truth("1")],
+                    }
+                )
+            }
         ),
         "doctype.xlsx": workbook({"S": f'<!DOCTYPE x [<!ENTITY a "b">]>{sheet(plain)}'}),
         "far-right.xlsx": workbook(

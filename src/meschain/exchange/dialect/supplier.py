@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
+from meschain.domain.text import fold
 from meschain.exchange.columnmap import ColumnMap, PriceRule
 from meschain.exchange.dialect.base import Header, Left, Line, Stated
 from meschain.exchange.fault import Fault
@@ -113,9 +114,12 @@ class SupplierDialect:
             most = self._map.at_most
             cells[at["quantity"]] = str(units if most is None else min(units, most))
         vat = cells[at["vat_percent"]] if "vat_percent" in at else ""
+        is_none_left = "quantity" in at and cells[at["quantity"]] == "0"
         for ours, rule in self._map.prices.items():
             price = self._price(rule, line, separators, currency=currency, vat=vat)
-            cells[self._ours.index(ours)] = price
+            if price is None and not is_none_left:
+                raise Fault(Reason.PRICE_ZERO, column=rule.of)
+            cells[self._ours.index(ours)] = price or ""
         return cells
 
     def _currency(self, line: Line) -> str:
@@ -136,7 +140,7 @@ class SupplierDialect:
         if not given:
             return self._map.fixed.get(name, "")
         words = self._map.words.get(name, {})
-        given = [(theirs, words.get(text.casefold(), text)) for theirs, text in given]
+        given = [(theirs, words.get(fold(text), text)) for theirs, text in given]
         if fld in NUMERIC:
             return self._number(
                 *given[0], is_word=bool(words), currency=currency, separators=separators
@@ -168,7 +172,8 @@ class SupplierDialect:
         *,
         currency: str,
         vat: str,
-    ) -> str:
+    ) -> str | None:
+        """The price by the rule; None of 0, of which a rule would make its ending alone."""
         place = self._place_of.get(rule.of)
         text = "" if place is None else line.cells[place].strip()
         if not text:
@@ -176,6 +181,8 @@ class SupplierDialect:
         number = self._number(
             rule.of, text, is_word=False, currency=currency, separators=separators
         )
+        if not Decimal(number):
+            return None
         if rule.adds_vat and not vat:
             raise Fault(Reason.MAP_VAT_MISSING, column=rule.of)
         return f"{rule.price(Decimal(number), Decimal(vat or 0)):f}"

@@ -81,7 +81,11 @@ def in_place(path: Path, *, is_private: bool = False) -> Iterator[Path]:
     os.close(handle)
     part = Path(name)
     try:
-        yield part
+        try:
+            yield part
+        except OSError as lost:
+            lost.filename = lost.filename or str(path)  # a full disk names no file
+            raise
         if not is_private:
             # As any file of this user: mkstemp keeps its own to itself.
             mask = os.umask(0)

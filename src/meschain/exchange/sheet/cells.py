@@ -33,6 +33,7 @@ from meschain.exchange.record import ReadingOptions
 from meschain.exchange.sheet.column import Layout
 
 _COMPONENT: Final = re.compile(r"(?P<sku>.+?)(?:\s*\*\s*(?P<units>[1-9][0-9]{0,3}))?")
+_NONE_LEFT: Final = re.compile(r"0+(?:[.,]0+)?")
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _COUNTRY_NAMES: Final = {"turkiye": "TR", "turkey": "TR"}
@@ -81,9 +82,10 @@ class RowReader:
         sku = self._text(cells, "sku")
         check_sku(sku)
         currency = self._currency(cells)
-        list_price = self._price(cells, "list_price", currency)
-        sale_price = self._price(cells, "sale_price", currency)
-        self._check_prices(list_price, sale_price)
+        is_out = self._is_out(cells, sku)
+        list_price = self._price(cells, "list_price", currency, is_out=is_out)
+        sale_price = self._price(cells, "sale_price", currency, is_out=is_out)
+        self._check_prices(list_price, sale_price, is_out=is_out)
         bundle = self._bundle(cells)
         variant = VariantDraft(
             sku=sku,
@@ -156,16 +158,32 @@ class RowReader:
         amount = strip_currency(cell, currency)
         return read_money(amount, self.layout.columns[place], self.separators, currency)
 
-    def _price(self, cells: list[str], fld: str, currency: str) -> Money | None:
+    def _is_out(self, cells: list[str], sku: str) -> bool:
+        """A SKU of the catalog whose row says that nothing is left of it.
+
+        Suppliers clear the price of what they no longer have. To refuse the row for that would
+        leave its former units on sale.
+        """
+        place = self.layout.at.get("quantity")
+        is_none = place is not None and _NONE_LEFT.fullmatch(cells[place].strip()) is not None
+        return is_none and sku in self.options.known_skus
+
+    def _price(self, cells: list[str], fld: str, currency: str, *, is_out: bool) -> Money | None:
         price = self._money(cells, fld, currency)
         if price is not None and not price.minor:
+            if is_out:
+                return None
             raise Fault(Reason.PRICE_ZERO, column=self._column(fld))
         return price
 
-    def _check_prices(self, list_price: Money | None, sale_price: Money | None) -> None:
+    def _check_prices(
+        self, list_price: Money | None, sale_price: Money | None, *, is_out: bool
+    ) -> None:
         at = self.layout.at
         if list_price is None and sale_price is None and ("list_price" in at or "sale_price" in at):
-            raise Fault(Reason.PRICE_MISSING)
+            if not is_out:
+                raise Fault(Reason.PRICE_MISSING)
+            self.remarks.append(Fault(Reason.PRICE_STAYS))
         if list_price is not None and sale_price is not None and list_price < sale_price:
             raise Fault(
                 Reason.PRICE_SALE_ABOVE_LIST,

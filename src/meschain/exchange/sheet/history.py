@@ -21,7 +21,7 @@ HISTORY_COLUMNS: Final = Columns(
         "currency": NAMES["currency"],
         "vat_percent": NAMES["vat_percent"],
         "commission_percent": ("commission_percent", "Komisyon Oranı"),
-        "state": ("state", "Durum", "Sipariş Durumu"),
+        "state": ("state", "Durum", "Sipariş Durumu", "Sipariş Statüsü"),
         "buyer_ref": ("buyer_ref", "Müşteri No", "Müşteri Numarası"),
         "country": ("country", "Ülke"),
         "city": ("city", "Şehir", "İl"),

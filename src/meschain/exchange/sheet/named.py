@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from meschain.domain.money import Money
+from meschain.domain.text import fold
 from meschain.exchange.columnmap import ColumnMap
 from meschain.exchange.damage import check_text
 from meschain.exchange.fault import Fault
@@ -31,7 +32,7 @@ from meschain.exchange.record import (
 from meschain.exchange.sheet.column import REFUSED_COLUMNS, key_of
 from meschain.exchange.source import Source
 from meschain.exchange.table.package import OLE_MAGIC, ZIP_MAGIC
-from meschain.exchange.table.row import Table, TableRow
+from meschain.exchange.table.row import TRUTHS, Table, TableRow
 from meschain.exchange.table.text import open_text
 from meschain.exchange.table.workbook import open_workbook
 
@@ -56,12 +57,17 @@ class Columns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SheetOptions:
-    """What the file cannot say itself; see ``ReadingOptions``."""
+    """What the file cannot say itself; see ``ReadingOptions``.
+
+    ``known_maps``: by whose sheets they are; one is used where it knows more of the header than we
+    do, and no ``column_map`` is told.
+    """
 
     encoding: str | None = None
     sheet: str | None = None
     decimal_separator: str | None = None
     column_map: ColumnMap | None = None
+    known_maps: Mapping[str, ColumnMap] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +117,17 @@ class NamedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedSheet:
-    """A file being read; ``rows`` may be walked as often as needed."""
+    """A file being read; ``rows`` may be walked as often as needed.
+
+    ``known_as``: whose sheet it was found to be, by one of the known maps.
+    """
 
     form: SourceForm
     fields: frozenset[str]
     warnings: tuple[RowWarning, ...]
     rows: Callable[[], Iterator[NamedRow | RefusedRow]]
+    row_count: int = 0
+    known_as: str | None = None
 
 
 def open_sheet(source: Path | bytes, columns: Columns, options: SheetOptions) -> NamedSheet:
@@ -124,11 +135,14 @@ def open_sheet(source: Path | bytes, columns: Columns, options: SheetOptions) ->
 
     It is read twice: once for what its numbers show, then row by row.
     """
-    table, file_format = _table(Source(source), columns, options)
-    layout = _lay_out(table, columns, options.column_map)
-    separators = _separators(table, layout, _told_separator(options))
+    known = _known(columns, options)
+    table, file_format = _table(Source(source), known, options)
+    known_as = max(known, key=lambda name: _count(known[name], table.header))
+    column_map = options.known_maps[known_as] if known_as else options.column_map
+    layout = _lay_out(table, columns, column_map)
+    separators, row_count = _surveyed(table, layout, _told_separator(options))
     form = SourceForm(
-        kind=SourceKind.CSV if options.column_map is None else SourceKind.SUPPLIER,
+        kind=SourceKind.CSV if column_map is None else SourceKind.SUPPLIER,
         file_format=file_format,
         encoding=table.form.encoding,
         delimiter=table.form.delimiter,
@@ -136,8 +150,8 @@ def open_sheet(source: Path | bytes, columns: Columns, options: SheetOptions) ->
         decimal_separators=separators,
         sheet=table.form.sheet,
     )
-    fixed = _NONE if options.column_map is None else options.column_map.fixed
-    words = {} if options.column_map is None else options.column_map.words
+    fixed = _NONE if column_map is None else column_map.fixed
+    words = {} if column_map is None else column_map.words
     reader = _Reader(table, layout, separators, dict(fixed), words)
     return NamedSheet(
         form=form,
@@ -150,18 +164,33 @@ def open_sheet(source: Path | bytes, columns: Columns, options: SheetOptions) ->
             ),
         ),
         rows=reader.rows,
+        row_count=row_count,
+        known_as=known_as or None,
     )
 
 
-def _table(source: Source, columns: Columns, options: SheetOptions) -> tuple[Table, FileFormat]:
+def _known(columns: Columns, options: SheetOptions) -> dict[str, dict[str, str]]:
+    """Names as compared → field: those told or ours under ``""``, before those of known maps."""
+    known = {"": _known_names(columns, options.column_map)}
+    if options.column_map is None:
+        known |= {name: _known_names(columns, each) for name, each in options.known_maps.items()}
+    return known
+
+
+def _count(known: Mapping[str, str], header: Sequence[str]) -> int:
+    return sum(key_of(cell) in known for cell in header)
+
+
+def _table(
+    source: Source, known: Mapping[str, Mapping[str, str]], options: SheetOptions
+) -> tuple[Table, FileFormat]:
     with source.binary() as raw:
         head = raw.read(_HEAD_BYTES)
     if head.startswith(OLE_MAGIC):
         raise FileRefused(Reason.FILE_XLS)
-    known = _known_names(columns, options.column_map)
 
     def known_count(header: Sequence[str]) -> int:
-        return sum(key_of(cell) in known for cell in header)
+        return max(_count(names, header) for names in known.values())
 
     told = options.column_map
     if head.startswith(ZIP_MAGIC):
@@ -225,13 +254,18 @@ def _lay_out(table: Table, columns: Columns, column_map: ColumnMap | None) -> _L
     return _Layout(header, at, columns.numeric, columns.keys, tuple(unknown))
 
 
-def _separators(table: Table, layout: _Layout, told: str | None) -> dict[str, str]:
-    """Column → decimal separator, as in a catalog: by what its own cells show, else the file's."""
+def _surveyed(table: Table, layout: _Layout, told: str | None) -> tuple[dict[str, str], int]:
+    """Column → decimal separator, as in a catalog: by what its own cells show, else the file's.
+
+    And how many rows there are.
+    """
     evidence = Evidence()
     numeric = [(layout.columns[at], at) for fld, at in layout.at.items() if fld in layout.numeric]
     exact: set[int] = set()
     marked: set[int] = set()
+    row_count = 0
     for row in table.rows():
+        row_count += 1
         for column, place in numeric:
             if isinstance(row.cells, str) or place >= len(row.cells):
                 continue
@@ -246,7 +280,7 @@ def _separators(table: Table, layout: _Layout, told: str | None) -> dict[str, st
     for column, place in numeric:
         if place in exact and place not in marked:
             separators.setdefault(column, ".")
-    return separators
+    return separators, row_count
 
 
 @dataclass(slots=True)
@@ -298,7 +332,7 @@ class _Reader:
                 column = self.layout.columns[place]
                 check_text(cell, column, is_key=fld in self.layout.keys)
             words = self.words.get(fld)
-            stated[fld] = words.get(cell.casefold(), cell) if words else cell
+            stated[fld] = words.get(fold(cell), cell) if words else cell
         return stated
 
     def _settled(self, row: TableRow, fld: str, place: int, cell: str) -> str:
@@ -306,7 +340,11 @@ class _Reader:
         column = self.layout.columns[place]
         if place in row.broken:
             raise Fault(Reason.CELL_BROKEN, column=column, value=cell)
-        if place in row.numbers and "." in cell:
+        if place not in row.numbers:
+            return cell
+        if cell in TRUTHS and fld in self.layout.keys:
+            raise Fault(Reason.CELL_TRUTH_VALUE, column=column, value=cell)
+        if "." in cell:
             # 12.10 entered as a number has become 12.1: nobody can tell what the code was.
             if fld in self.layout.keys:
                 raise Fault(Reason.SKU_NUMBER_FORMAT, value=cell)

@@ -28,6 +28,7 @@ from meschain.exchange.record import (
 )
 from meschain.exchange.sheet.cells import ProductCells, RowReader
 from meschain.exchange.table import Table, TableRow
+from meschain.exchange.table.row import TRUTHS
 
 _NUMBER_IN_CELL: Final = re.compile(r"[₺$€A-Z ]*(-?[0-9][0-9.,]*[0-9])[₺$€A-Z ]*")
 
@@ -272,6 +273,8 @@ class _Pass:
                 raise Fault(Reason.CELL_BROKEN, column=columns[place], value=cells[place])
         for place in row.numbers:
             cell = cells[place]
+            if cell in TRUTHS and place in (self.dialect.sku_place, self.dialect.barcode_place):
+                raise Fault(Reason.CELL_TRUTH_VALUE, column=columns[place], value=cell)
             if "." not in cell:
                 continue
             # 12.10 entered as a number has become 12.1: nobody can tell what the code was.

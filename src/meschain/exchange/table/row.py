@@ -14,12 +14,15 @@ from meschain.exchange.fault import Fault
 from meschain.exchange.reason import Reason
 from meschain.exchange.record import FileRefused
 
+TRUTHS: Final = ("FALSE", "TRUE")
+
 
 class TableRow(NamedTuple):
     """One row. ``cells`` is the line as it stands where its quoting is broken.
 
-    ``numbers`` are the places that hold numbers proper, written with a decimal point whatever the
-    file's language; ``broken`` those whose formula gave an error or was never computed.
+    ``numbers`` are the places that hold numbers or truth values proper: written with a decimal
+    point, or as one of ``TRUTHS``, whatever the file's language. ``broken`` are those whose formula
+    gave an error or was never computed.
     """
 
     number: int

@@ -25,7 +25,7 @@ from meschain.exchange.reason import Reason
 from meschain.exchange.record import FileRefused
 from meschain.exchange.source import LINE_CHARACTERS_MAX, Source, line_too_long
 from meschain.exchange.table.package import Package, SheetPart, open_package, opened, unescape
-from meschain.exchange.table.row import Spool, TableForm, TableRow
+from meschain.exchange.table.row import TRUTHS, Spool, TableForm, TableRow
 from meschain.exchange.xml import feed, local, new_parser
 
 COLUMNS_MAX: Final = 1_000
@@ -288,7 +288,8 @@ class _SheetWalk:
             case "inlineStr" | "phonetic" | "str":
                 return unescape(text)
             case "b":
-                return "TRUE" if text == "1" else "FALSE"
+                self._numbers.append(place)
+                return TRUTHS[text == "1"]
             case _:  # a date written out
                 return text.replace("T", " ").removesuffix(" 00:00:00")
 
