@@ -15,8 +15,11 @@ import psycopg
 import pytest
 from aiohttp import web
 
+from meschain.app.commands.import_products import ImportBusy
+from meschain.app.commands.import_products.walk import working_alone
 from meschain.app.feeds import (
     FeedLook,
+    FeedSourceWrong,
     Hold,
     LookState,
     add_feed,
@@ -24,14 +27,18 @@ from meschain.app.feeds import (
     look_at_feed,
     read_feeds,
 )
+from meschain.app.feeds.feed import shown
 from meschain.channel import fetch as fetch_module
 from meschain.channel.clock import SystemClock
 from meschain.channel.fetch import FetchFailed, FetchReason, Validators, fetch, is_public
+from meschain.store.keys import DataKeys
 from meschain.store.unit_of_work import Database
+from meschain.store.vault import Vault
 from meschain.testing.shop import Shop
 from tests.store.commands import invoke
 
 CLOCK = SystemClock()
+VAULT = Vault(bytes(32))
 MAP = b"""
 [columns]
 sku = "kod"
@@ -90,8 +97,10 @@ async def supplier() -> AsyncIterator[Supplier]:
 async def add(
     database: Database, shop: Shop, source: str, *, allows_private: bool = True
 ) -> Callable[..., Any]:
+    keys = DataKeys(database, VAULT, CLOCK)
     await add_feed(
         database,
+        keys,
         CLOCK,
         shop.merchant_id,
         name="akdeniz",
@@ -104,10 +113,18 @@ async def add(
 
     async def look(**options: bool) -> FeedLook:
         return await look_at_feed(
-            database, CLOCK, shop.merchant_id, "akdeniz", actor="feed:akdeniz", **options
+            database, keys, CLOCK, shop.merchant_id, "akdeniz", actor="feed:akdeniz", **options
         )
 
     return look
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(2_000):
+        if holds():
+            return
+        await asyncio.sleep(0.025)
+    pytest.fail("it did not come to be")
 
 
 def prices(shop: Shop) -> dict[str, int]:
@@ -315,6 +332,111 @@ async def test_a_due_feed_is_looked_at_by_one_of_several_hubs(
         hub.cancel()
     await asyncio.gather(*hubs, return_exceptions=True)
     assert told.read_text(encoding="utf-8") == "--merchant Kaya -- akdeniz\n"
+
+
+async def test_an_address_is_sealed_and_one_from_before_is_sealed_by_a_look(
+    database: Database, shop: Shop, supplier: Supplier
+) -> None:
+    supplier.text = sheet({"A": "100,00"})
+    look = await add(database, shop, supplier.url)
+
+    def kept() -> str:
+        rows = shop.connection.execute(
+            "SELECT f::text FROM supplier_feed f UNION ALL SELECT a::text FROM audit a"
+            " UNION ALL SELECT a::text FROM alert a"
+        )
+        return str(rows.fetchall())
+
+    assert "secret" not in kept()
+    supplier.status = 503
+    await look()
+    assert "secret" not in kept()
+    shop.connection.execute(
+        "UPDATE supplier_feed SET source = %s, source_sealed = NULL, key_number = NULL",
+        (supplier.url,),
+    )
+    (feed,) = await read_feeds(database, shop.merchant_id)
+    assert "secret" not in feed.source
+    supplier.status = 200
+    assert (await look()).state is LookState.TAKEN
+    assert "secret" not in kept()
+    supplier.text = sheet({"A": "110,00"})
+    assert (await look()).state is LookState.TAKEN
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("https://ali:gizli@a.example/f.xml?key=gizli#gizli", "https://a.example/f.xml"),
+        ("http://[gizli", "http://[gizli"),
+        ("ftp://ali:gizli@a.example/f?gizli", "ftp://a.example/f"),
+        ("https://a.example?gizli", "https://a.example"),
+        ("/srv/feeds/a?b.csv", "/srv/feeds/a?b.csv"),
+    ],
+)
+def test_what_is_shown_of_a_source_is_no_secret(source: str, said: str) -> None:
+    assert shown(source) == said
+
+
+async def test_a_broken_address_is_refused(database: Database, shop: Shop) -> None:
+    for source in ("http://[broken", "https://", "feed.csv"):
+        with pytest.raises(FeedSourceWrong):
+            await add(database, shop, source)
+
+
+async def test_a_slow_supplier_holds_up_nobody_and_not_for_ever(
+    database: Database, shop: Shop, tmp_path: Path
+) -> None:
+    names = ["slow", *(f"quick{n}" for n in range(6))]
+    shop.connection.execute(
+        "INSERT INTO supplier_feed (merchant_id, name, source, column_map, every_s, created_at,"
+        " next_due_at) SELECT %s, name, '/x', '', 3600, now(), now() - interval '1 hour' * (9 - n)"
+        " FROM unnest(%s::text[]) WITH ORDINALITY AS x (name, n)",
+        (shop.merchant_id, names),
+    )
+    script = (
+        "import pathlib, sys, time; name = sys.argv[-1]\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        "(folder / name).write_text('begun')\n"
+        "time.sleep(600 if name == 'slow' else 0)\n"
+    )
+
+    async def merchants() -> dict[int, str]:
+        return {shop.merchant_id: "Kaya"}
+
+    command = (sys.executable, "-c", script)
+    hub = asyncio.create_task(
+        keep_feeds(database, CLOCK, merchants, command, look_s=0.05, look_s_max=60.0)
+    )
+    await until(lambda: all((tmp_path / name).exists() for name in names))
+    hub.cancel()
+    await asyncio.gather(hub, return_exceptions=True)
+
+    # One that hangs is given up, and its place is free again.
+    for name in names:
+        (tmp_path / name).unlink()
+    shop.connection.execute("UPDATE supplier_feed SET name = name || '-slow', next_due_at = now()")
+    script = script.replace("== 'slow'", "!= ''")
+    command = (sys.executable, "-c", script)
+    hub = asyncio.create_task(
+        keep_feeds(database, CLOCK, merchants, command, look_s=0.05, look_s_max=1.0)
+    )
+    await until(lambda: all((tmp_path / f"{name}-slow").exists() for name in names))
+    hub.cancel()
+    await asyncio.gather(hub, return_exceptions=True)
+
+
+async def test_a_look_waits_for_another_import_where_it_may(
+    database: Database, shop: Shop, supplier: Supplier
+) -> None:
+    supplier.text = sheet({"A": "100,00"})
+    look = await add(database, shop, supplier.url)
+    async with working_alone(database, shop.merchant_id):
+        with pytest.raises(ImportBusy):
+            await look()
+        waiting = asyncio.create_task(look(waits=True))
+        await until(lambda: len(supplier.asked) == 2)
+    assert (await waiting).state is LookState.TAKEN
 
 
 async def test_feeds_are_looked_at_again_when_the_database_is_back(

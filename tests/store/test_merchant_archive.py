@@ -17,6 +17,7 @@ from psycopg import sql
 
 from meschain.app.commands.merchant_archive import read
 from meschain.app.commands.merchant_archive.form import Seal
+from meschain.app.feeds.feed import SOURCE
 from meschain.bootstrap import Hub, HubSettings
 from meschain.cli.tree import root
 from meschain.store.archive import LEFT_OUT, TABLES
@@ -341,6 +342,9 @@ def test_without_a_passphrase_no_secret_leaves_the_hub(
         everything = b"".join(opened.read(name) for name in opened.namelist())
     for secret in (b"secret-", "Ayşe".encode(), b'_sealed":'):
         assert secret not in everything
+    piped = house.invoke("merchant", "export", "--to", "-")
+    assert piped.stdout_bytes.startswith(b"PK")
+    assert "cannot be served" in piped.stderr
     done = new.document("merchant", "import", str(archive))
     assert not done["has_secrets"]
     rows = new.execute(
@@ -521,6 +525,17 @@ def test_accounts_are_served_only_when_all_of_them_is_there(
 FEED = "https://kaya:gizli@feed.example/urunler.xml?token=belirtec"
 
 
+async def sealed_address(house: House, merchant_id: int) -> str | None:
+    [(number, sealed)] = house.execute(
+        "SELECT key_number, source_sealed FROM supplier_feed WHERE merchant_id = %s", merchant_id
+    )
+    if sealed is None:
+        return None
+    wired = HubSettings(house.url, house.home / "master.key", loopback_only=True)
+    async with Hub.opened(wired) as hub:
+        return (await hub.keys.open(merchant_id, number, SOURCE, bytes(sealed))).decode()
+
+
 def test_suppliers_feeds_come_along_and_wait_for_a_look(
     old: tuple[House, Shop], new: House, tmp_path: Path
 ) -> None:
@@ -533,10 +548,8 @@ def test_suppliers_feeds_come_along_and_wait_for_a_look(
         shop.merchant_id, FEED, NOW, NOW,
     )  # fmt: skip
     archive = tmp_path / "kaya.zip"
-    for words, address in (
-        ((), "https://feed.example/urunler.xml"),
-        (passphrase(tmp_path), FEED),
-    ):
+    address = "https://feed.example/urunler.xml"
+    for words, whole in (((), None), (passphrase(tmp_path), FEED)):
         house.invoke("merchant", "export", "--to", str(archive), *words)
         with zipfile.ZipFile(archive) as opened:
             everything_in_it = b"".join(opened.read(name) for name in opened.namelist())
@@ -550,6 +563,7 @@ def test_suppliers_feeds_come_along_and_wait_for_a_look(
             done["merchant_id"],
         )
         assert feed == ("tedarikçi", address, 3600, False, 7, True)
+        assert asyncio.run(sealed_address(new, done["merchant_id"])) == whole
         listed = new.invoke("feed", "list", "--merchant", address[:25]).stdout
         assert "feed run 'tedarikçi'" in listed
         # Its account has no addresses: what cannot be opened does not keep it here.

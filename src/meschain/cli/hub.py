@@ -148,7 +148,7 @@ async def _feeds_kept(hub: Hub, url: str) -> AsyncIterator[None]:
     async def names() -> dict[int, str]:
         return {each.merchant_id: each.name for each in await read_merchants(url)}
 
-    command = (sys.executable, "-m", "meschain", "feed", "run")
+    command = (sys.executable, "-m", "meschain", "feed", "run", "--wait")
     async with _beside("feeds", keep_feeds(hub.database, hub.clock, names, command)):
         yield
 

@@ -60,7 +60,8 @@ _CHANGED: Final[Mapping[str, str]] = {
         " jsonb_build_object('phase', 2, 'is_doubtful', true) ELSE '{}' END"
     ),
     "supplier_feed": (
-        "|| jsonb_build_object('next_due_at', timestamptz '3000-01-01 00:00+00',"
+        "- ARRAY['key_number', 'source_sealed']"
+        " || jsonb_build_object('next_due_at', timestamptz '3000-01-01 00:00+00',"
         " 'allows_private', false, 'source', feed_address(t.source))"
     ),
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,7 +14,10 @@ from meschain.exchange import read_column_map
 
 if TYPE_CHECKING:
     from meschain.channel.clock import Clock
+    from meschain.store.keys import DataKeys
     from meschain.store.unit_of_work import Database
+
+SOURCE: Final = "feed.source"
 
 
 class FeedExists(ValueError):
@@ -31,7 +35,7 @@ class FeedSourceWrong(ValueError):
 class FeedView(msgspec.Struct, frozen=True, kw_only=True):
     """A feed, and what keeps it from being taken in (``problem``: a message key).
 
-    ``source`` is shown without what may be secret in it: user, password, query.
+    ``source`` is ``shown``.
     """
 
     name: str
@@ -51,8 +55,26 @@ def is_address(source: str) -> bool:
     return source.startswith(("http://", "https://"))
 
 
+def has_host(address: str) -> bool:
+    """Whether an address names somebody to fetch from."""
+    try:
+        return bool(urlsplit(address).hostname)
+    except ValueError:
+        return False
+
+
+async def sealed_source(keys: DataKeys, merchant_id: int, source: str) -> dict[str, object]:
+    """The source as it is kept: an address sealed, for it may carry a key, and what is shown."""
+    if not is_address(source):
+        return {"source": source, "key_number": None, "source_sealed": None}
+    number = await keys.current(merchant_id)
+    sealed = keys.vault.seal(merchant_id, number, SOURCE, source.encode())
+    return {"source": shown(source), "key_number": number, "source_sealed": sealed}
+
+
 async def add_feed(
     database: Database,
+    keys: DataKeys,
     clock: Clock,
     merchant_id: int,
     *,
@@ -65,12 +87,12 @@ async def add_feed(
 ) -> None:
     """Keep it; the hub looks at it at once. Raises: FeedExists, FeedSourceWrong, FileRefused."""
     read_column_map(column_map)
-    if not (is_address(source) and urlsplit(source).hostname) and not Path(source).is_absolute():
-        raise FeedSourceWrong(source)
+    if not (has_host(source) if is_address(source) else Path(source).is_absolute()):
+        raise FeedSourceWrong(shown(source))
     key: dict[str, object] = {"merchant": merchant_id, "now": clock.now()}
     about = {
         "name": name,
-        "source": source,
+        **await sealed_source(keys, merchant_id, source),
         "column_map": column_map.decode("utf-8-sig"),
         "every_s": every_s,
         "allows_private": allows_private,
@@ -104,6 +126,7 @@ async def read_feeds(database: Database, merchant_id: int) -> list[FeedView]:
     """All feeds of the merchant, by name."""
     async with database.merchant(merchant_id) as unit:
         records = await unit.records("feed.list", {"merchant": merchant_id})
+    # An address that is not sealed yet is kept as it was given.
     return [
         msgspec.convert(record | {"source": shown(str(record["source"]))}, FeedView)
         for record in records
@@ -111,11 +134,12 @@ async def read_feeds(database: Database, merchant_id: int) -> list[FeedView]:
 
 
 def shown(source: str) -> str:
-    """The source without what may be secret in it."""
-    if not is_address(source):
+    """The source without what may be secret in it: user, password, query, fragment."""
+    scheme, is_url, rest = source.partition("://")
+    if not is_url:
         return source
-    parts = urlsplit(source)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def subject(name: str) -> str:

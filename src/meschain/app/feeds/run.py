@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
+import os
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,12 +15,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from meschain.app.commands.import_products import (
+    ImportBusy,
     ImportOptions,
     apply_import,
     plan_import,
     terms_hash,
 )
-from meschain.app.feeds.feed import FeedUnknown, is_address, subject
+from meschain.app.feeds.feed import SOURCE, FeedUnknown, is_address, sealed_source, subject
 from meschain.channel.clock import microseconds
 from meschain.channel.fetch import FetchFailed, Validators, fetch
 from meschain.domain.money import Money
@@ -31,12 +34,16 @@ if TYPE_CHECKING:
     from meschain.app.commands.import_products import ImportPlan, Updated
     from meschain.channel.clock import Clock
     from meschain.exchange import CatalogReading
+    from meschain.store.keys import DataKeys
     from meschain.store.unit_of_work import Database
 
 # Chosen, not measured: a supplier's range changes by some per cent a day, prices by some tenths.
 LOST_PERCENT_MAX: Final = 30
 JUMP_PERCENT: Final = 50
 JUMPS_PERCENT_MAX: Final = 5
+# Another import of 100,000 products takes half a minute; longer than this is not waited for.
+BUSY_LOOK_S: Final = 2.0
+BUSY_S_MAX: Final = 600.0
 
 
 class LookState(StrEnum):
@@ -73,7 +80,7 @@ class FeedLook:
 class _Feed:
     feed_id: int
     name: str
-    source: str
+    source: str = field(repr=False)
     column_map: str
     allows_private: bool
     known: Validators
@@ -90,6 +97,7 @@ class _Fetched:
 
 async def look_at_feed(
     database: Database,
+    keys: DataKeys,
     clock: Clock,
     merchant_id: int,
     name: str,
@@ -97,11 +105,13 @@ async def look_at_feed(
     actor: str,
     is_plan: bool = False,
     allows_large: bool = False,
+    waits: bool = False,
 ) -> FeedLook:
     """Take in what differs, or with ``is_plan`` only say it. ``allows_large``: somebody looked.
 
-    What fails or is held back is kept as an alert and changes nothing. Raises: FeedUnknown,
-    ImportBusy, LocationUnknown.
+    ``waits``: for the end of another import of the merchant, up to ``BUSY_S_MAX``. What fails or is
+    held back is kept as an alert and changes nothing. Raises: FeedUnknown, ImportBusy,
+    LocationUnknown, VaultLocked.
     """
     key: dict[str, object] = {"merchant": merchant_id}
     async with database.merchant(merchant_id) as unit:
@@ -111,7 +121,14 @@ async def look_at_feed(
     if row is None:
         raise FeedUnknown(name)
     assert about is not None
-    feed_id, _, source, column_map, _, allows_private, etag, modified, content_hash, variants = row
+    feed_id, source, key_number, sealed, column_map, allows_private, etag, modified, *rest = row
+    content_hash, variants = rest
+    if sealed is not None:
+        source = (await keys.open(merchant_id, key_number, SOURCE, bytes(sealed))).decode()
+    elif is_address(source):
+        kept = await sealed_source(keys, merchant_id, source)
+        async with database.merchant(merchant_id) as unit:
+            await unit.run("feed.seal", key | kept | {"feed": feed_id})
     feed = _Feed(
         *(feed_id, name, source, column_map, allows_private, Validators(etag, modified)),
         *(bytes(content_hash) if content_hash else None, variants),
@@ -123,7 +140,7 @@ async def look_at_feed(
         known_skus=frozenset(str(each[0]) for each in skus),
         column_map=read_column_map(column_map.encode()),
     )
-    look = _Look(database, clock, merchant_id, feed, options, actor, is_plan, allows_large)
+    look = _Look(database, clock, merchant_id, feed, options, actor, is_plan, allows_large, waits)
     with tempfile.TemporaryDirectory(prefix="meschain-feed-") as folder:
         found = await look.at(Path(folder) / "feed")
     if not is_plan:
@@ -141,6 +158,7 @@ class _Look:
     actor: str
     is_plan: bool
     allows_large: bool
+    waits: bool
     fetched: _Fetched | None = None
 
     async def at(self, target: Path) -> FeedLook:
@@ -149,23 +167,32 @@ class _Look:
             self.fetched = await self._fetch(target)
             if self.fetched is None or self.fetched.content_hash == self.feed.content_hash:
                 return FeedLook(LookState.UNCHANGED)
-            plan = await plan_import(
-                self.database, self.merchant_id, await self._read(), self._about()
-            )
-            hold = None if self.allows_large else self._doubt(plan)
-            if hold is not None:
-                return replace(hold, plan=plan)
-            if self.is_plan:
-                return FeedLook(LookState.PLANNED, plan)
-            done = await apply_import(
-                self.database, self.clock, self.merchant_id, await self._read(), self._about()
-            )
+            until_s = self.clock.monotonic_s() + BUSY_S_MAX
+            while True:
+                try:
+                    return await self._take()
+                except ImportBusy:
+                    if not self.waits or self.clock.monotonic_s() > until_s:
+                        raise
+                await self.clock.sleep(BUSY_LOOK_S)
         except FetchFailed as failed:
             return self._failed(Hold.FETCH, failed.reason, failed.params)
         except FileRefused as refused:
             return self._failed(Hold.FILE, refused.reason, refused.params)
         except OSError as lost:
             return self._failed(Hold.FETCH, "feed.fetch.disk", {"words": lost.strerror or "–"})
+
+    async def _take(self) -> FeedLook:
+        """Compare, judge, take in. Raises: ImportBusy, FileRefused, OSError."""
+        plan = await plan_import(self.database, self.merchant_id, await self._read(), self._about())
+        hold = None if self.allows_large else self._doubt(plan)
+        if hold is not None:
+            return replace(hold, plan=plan)
+        if self.is_plan:
+            return FeedLook(LookState.PLANNED, plan)
+        done = await apply_import(
+            self.database, self.clock, self.merchant_id, await self._read(), self._about()
+        )
         return FeedLook(LookState.TAKEN, done.plan, done.import_id)
 
     def _failed(self, hold: Hold, reason: str, params: Mapping[str, str]) -> FeedLook:
@@ -183,6 +210,8 @@ class _Look:
             validators = answered
         else:
             path = Path(feed.source)
+            if not path.is_file():  # a device or pipe may have no end
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return _Fetched(path, validators, await asyncio.to_thread(_fingerprint, path, feed))
 
     async def _read(self) -> CatalogReading:

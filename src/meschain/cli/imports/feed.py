@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from meschain.app.commands.import_products import ImportBusy
 from meschain.app.feeds import (
     FeedExists,
     FeedSourceWrong,
@@ -84,6 +83,7 @@ async def add(
     try:
         await add_feed(
             desk.hub.database,
+            desk.hub.keys,
             desk.hub.clock,
             desk.merchant_id,
             name=name,
@@ -96,7 +96,7 @@ async def add(
     except FeedExists as exists:
         raise Failure("feed_exists", name=name) from exists
     except FeedSourceWrong as wrong:
-        raise Failure("feed_source", source=source) from wrong
+        raise Failure("feed_source", source=str(wrong)) from wrong
     if not desk.out.document({"name": name, "every_s": every_s}):
         desk.out.say("cli.feed.added", name=name)
 
@@ -153,6 +153,7 @@ def _say_problem(desk: Desk, each: FeedView) -> None:
 @click.argument("name")
 @click.option("--plan", "is_plan", is_flag=True)
 @click.option("--yes-large", "allows_large", is_flag=True)
+@click.option("--wait", "waits", is_flag=True)
 @for_merchant
 @reports
 @at_desk
@@ -162,22 +163,23 @@ async def run(
     name: str,
     is_plan: bool,
     allows_large: bool,
+    waits: bool,
 ) -> None:
     try:
         with desk.out.progress("cli.feed.looking", name=name):
             look = await look_at_feed(
                 desk.hub.database,
+                desk.hub.keys,
                 desk.hub.clock,
                 desk.merchant_id,
                 name,
                 actor=f"feed:{name}",
                 is_plan=is_plan,
                 allows_large=allows_large,
+                waits=waits,
             )
     except FeedUnknown as unknown:
         raise Failure("feed_unknown", name=name) from unknown
-    except ImportBusy as busy:
-        raise Failure("import_busy") from busy
     document = {
         "name": name,
         "state": look.state,
@@ -201,7 +203,7 @@ def _say(desk: Desk, name: str, look: FeedLook, *, is_plan: bool) -> None:
             fields = ", ".join(change_text(change, words) for change in each.changes)
             out.say("cli.import.updated", sku=each.sku, row=each.row_number, fields=fields)
         for row in look.plan.refused[:_SHOWN_MAX]:
-            reason = words.text(row.reason, **row.params)
+            reason = words.text(row.reason_code, **row.params)
             out.say("cli.import.refused", row=row.row_number, sku=row.sku or "–", reason=reason)
     if look.hold is not None:
         params: dict[str, str | int] = {"feed": name, **(look.params or {})}

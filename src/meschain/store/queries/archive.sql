@@ -60,13 +60,9 @@ SELECT order_id, key_number, person_sealed, raw_sealed FROM orders
 
 -- name: sealed_feeds
 -- Addresses of suppliers' feeds that hold more than the archive's tables say of them.
-SELECT feed_id, source FROM supplier_feed
- WHERE merchant_id = %(merchant)s AND source <> feed_address(source) ORDER BY feed_id
-
--- name: put_feed_source
--- The whole address.
-UPDATE supplier_feed SET source = %(source)s
- WHERE merchant_id = %(merchant)s AND feed_id = %(feed)s
+SELECT feed_id, source, key_number, source_sealed FROM supplier_feed
+ WHERE merchant_id = %(merchant)s
+   AND (source_sealed IS NOT NULL OR source <> feed_address(source)) ORDER BY feed_id
 
 -- name: put_sealed_orders
 -- The same, sealed anew. Arrays run in parallel.

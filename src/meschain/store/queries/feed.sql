@@ -1,9 +1,9 @@
 -- name: add
 -- A supplier's feed; looked at for the first time at once.
-INSERT INTO supplier_feed (merchant_id, name, source, column_map, every_s, allows_private,
-                           created_at, next_due_at)
-VALUES (%(merchant)s, %(name)s, %(source)s, %(column_map)s, %(every_s)s, %(allows_private)s,
-        %(now)s, %(now)s)
+INSERT INTO supplier_feed (merchant_id, name, source, key_number, source_sealed, column_map,
+                           every_s, allows_private, created_at, next_due_at)
+VALUES (%(merchant)s, %(name)s, %(source)s, %(key_number)s, %(source_sealed)s, %(column_map)s,
+        %(every_s)s, %(allows_private)s, %(now)s, %(now)s)
 ON CONFLICT (merchant_id, name) DO NOTHING
 RETURNING feed_id
 
@@ -13,9 +13,15 @@ DELETE FROM supplier_feed WHERE merchant_id = %(merchant)s AND name = %(name)s R
 
 -- name: one
 -- A feed by its name.
-SELECT feed_id, name, source, column_map, every_s, allows_private, etag, last_modified,
+SELECT feed_id, source, key_number, source_sealed, column_map, allows_private, etag, last_modified,
        content_hash, variants
   FROM supplier_feed WHERE merchant_id = %(merchant)s AND name = %(name)s
+
+-- name: seal
+-- An address from before addresses were sealed.
+UPDATE supplier_feed
+   SET source = %(source)s, key_number = %(key_number)s, source_sealed = %(source_sealed)s
+ WHERE merchant_id = %(merchant)s AND feed_id = %(feed)s AND source_sealed IS NULL
 
 -- name: list
 -- All feeds, with what keeps each from being taken in.

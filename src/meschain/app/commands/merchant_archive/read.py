@@ -39,6 +39,7 @@ from meschain.app.commands.merchant_archive.form import (
     SealedOrder,
 )
 from meschain.app.commands.merchant_archive.pictures import check_images, take_images
+from meschain.app.feeds.feed import sealed_source
 from meschain.messages import LANGUAGES
 from meschain.store.archive import TABLES, put_lines
 from meschain.store.erasure import erase
@@ -345,8 +346,8 @@ class _Walk:
                     for line in lines:
                         feed = msgspec.json.decode(line, type=SealedFeed)
                         source = seal.open(feed.source, FEED_SOURCE).decode()
-                        params = self._key | {"feed": feed.feed_id, "source": source}
-                        await unit.run("archive.put_feed_source", params)
+                        kept = await sealed_source(self.keys, self.merchant_id, source)
+                        await unit.run("feed.seal", self._key | kept | {"feed": feed.feed_id})
         for lines in self._chunks(f"sealed/{ORDERS_PART}.jsonl"):
             orders = [msgspec.json.decode(line, type=SealedOrder) for line in lines]
             async with self.database.merchant(self.merchant_id) as unit:

@@ -30,6 +30,7 @@ from meschain.app.commands.merchant_archive.form import (
     SealedFeed,
     SealedOrder,
 )
+from meschain.app.feeds.feed import SOURCE
 from meschain.domain.image import original_name
 from meschain.exchange.out.sheet import in_place
 from meschain.store.archive import LEFT_OUT, TABLES, snapshot
@@ -173,10 +174,15 @@ class _Sealed:
             yield msgspec.json.encode(SealedCredential(account_id, closed)).decode()
 
     async def feeds(self) -> AsyncIterator[str]:
-        for feed_id, address in await self._frozen.rows(
+        for feed_id, source, key_number, sealed in await self._frozen.rows(
             "archive.sealed_feeds", {"merchant": self._merchant_id}
         ):
-            feed = SealedFeed(feed_id, self._seal.close(address.encode(), FEED_SOURCE))
+            address = str(source).encode()
+            if sealed is not None:
+                address = await self._keys.open(
+                    self._merchant_id, key_number, SOURCE, bytes(sealed)
+                )
+            feed = SealedFeed(feed_id, self._seal.close(address, FEED_SOURCE))
             yield msgspec.json.encode(feed).decode()
 
     async def orders(self) -> AsyncIterator[str]:
