@@ -46,6 +46,12 @@ class Marketplace:
         return cast("Callable[[World, Mapping[str, str]], Facade]", module.create_facade)
 
 
+def order_maps() -> Mapping[str, Path]:
+    """Column maps of the order sheets that sellers download, by the marketplace's name."""
+    root = Path(str(resources.files("meschain.marketplaces")))
+    return {path.parent.name: path for path in sorted(root.glob("*/orders.toml"))}
+
+
 @cache
 def marketplaces() -> Mapping[str, Marketplace]:
     """All marketplaces by name."""
