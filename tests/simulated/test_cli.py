@@ -725,9 +725,9 @@ async def test_stock_and_prices_by_hand_are_booked_and_explained(
     planned = (await shop("price", "set", "--file", str(prices), "--plan", "--json")).document
     [change] = items(planned["changed"])
     assert (change["sale_before_minor"], change["sale_minor"]) == (34_990, 44_990)
-    assert [row["reason"] for row in items(planned["refused"])] == [
-        "sale_above_list",
-        "sku_unknown",
+    assert [row["code"] for row in items(planned["refused"])] == [
+        "sheet.sku_unknown",
+        "price.sale_above_list",
     ]
     done = await shop("price", "set", "--file", str(prices), "--language", "tr")
     assert "449,90 TL" in done.out

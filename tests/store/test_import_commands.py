@@ -64,7 +64,7 @@ def test_imports_are_listed_and_put_back_by_their_number(home: Path) -> None:
     turkish = run("import", "list", "--language", "tr")
     assert "geri alındı" in turkish
     assert "was put back before" in run("import", "undo", number, status=1)
-    assert "no import of products with the number 99" in run("import", "undo", "99", status=1)
+    assert "no import with the number 99" in run("import", "undo", "99", status=1)
 
 
 def test_what_stays_is_said_with_its_reason(home: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from datetime import datetime
 from pathlib import Path
 
 import psycopg
@@ -30,7 +31,7 @@ country = "Country"
 currency = "GBP"
 source = "shop"
 """
-HISTORY = ("past_order", "past_order_line", "import_run", "audit")
+HISTORY = ("past_order", "past_order_line", "import_run", "import_step", "audit")
 OWN = """\
 order_number;placed_at;sku;title;units;unit_price;currency;buyer_ref;state
 1;2025-03-01 10:00;A;Kazak;2;33,333;TRY;C-7;
@@ -186,6 +187,10 @@ def test_dates_with_slashes_follow_the_file_or_are_refused(
     refused = document(*words, status=1)["refused"]
     assert isinstance(refused, list)
     assert refused[0]["code"] == "history.date_undecided"
+    file.write_text(f"{head}1,0001-01-01,1,5\n", encoding="utf-8")
+    refused = document(*words, status=1)["refused"]
+    assert isinstance(refused, list)
+    assert refused[0]["code"] == "history.date"
     file.write_text(f"{head}1,02/03/2025 12:00,1,5\n2,25/03/2025,1,5\n", encoding="utf-8")
     document(*words)
     assert kept(connection)[0][-1] == "2025-03-02 09:00:00+00"
@@ -285,3 +290,104 @@ def test_a_refused_cell_that_would_run_as_a_formula_goes_back_harmless(home: Pat
     with back.open(encoding="utf-8-sig", newline="") as opened:
         (row,) = csv.DictReader(opened, delimiter=";")
     assert row["title"] == "'=cmd()"
+
+
+PANEL = (
+    *("Barkod", "Paket No", "Kargo Firması", "Sipariş Tarihi", "Termin Süresinin Bittiği Tarih"),
+    *("Kargoya Teslim Tarihi", "Kargo Kodu", "Sipariş Numarası", "Alıcı", "Teslimat Adresi", "İl"),
+    *("İlçe", "Ürün Adı", "Fatura Adresi", "Alıcı - Fatura Adresi", "Sipariş Statüsü", "E-Posta"),
+    *("Komisyon Oranı", "Marka", "Stok Kodu", "Adet", "Birim Fiyatı", "Satış Tutarı"),
+    *("İndirim Tutarı", "Trendyol İndirim Tutarı", "Faturalanacak Tutar", "Butik Numarası"),
+    *("Teslim Tarihi", "Müşteri Sipariş Adedi", "Mikro İhracat", "Ülke", "Müşteri Telefon No"),
+)
+
+
+def panel_row(**stated: str) -> str:
+    cells = dict.fromkeys(PANEL, "") | {
+        "Sipariş Tarihi": "03.04.2026 21:15",
+        "Alıcı": "Ayşe Yılmaz",
+        "Teslimat Adresi": "Kordon 5",
+        "İl": "İzmir",
+        "Ülke": "Türkiye",
+        "Komisyon Oranı": "21,5",
+        "Birim Fiyatı": "1.249,90",
+    }
+    names = {"order": "Sipariş Numarası", "state": "Sipariş Statüsü", "sku": "Stok Kodu"}
+    names |= {"units": "Adet", "payable": "Faturalanacak Tutar"}
+    cells |= {names[name]: value for name, value in stated.items()}
+    return ";".join(cells[name] for name in PANEL)
+
+
+def test_the_sheet_of_a_panel_is_known_and_its_buyers_stay_out(
+    home: Path, connection: Connection
+) -> None:
+    """What the buyer paid, not the price before discounts; a cancellation is none of it."""
+    sheet = home / "siparisler.csv"
+    rows = [
+        panel_row(order="71", state="Teslim Edilen", sku="A", units="2", payable="2.399,80"),
+        panel_row(order="72", state="TESLİM EDİLEMEDİ", sku="A", units="1", payable="1.249,90"),
+        panel_row(order="73", state="İptal Edildi", sku="B", units="1", payable="1.249,90"),
+        panel_row(order="74", state="Eksik Ürün", sku="B", units="1", payable="1.249,90"),
+    ]
+    sheet.write_text("\n".join([";".join(PANEL), *rows, ""]), encoding="utf-8")
+    done = document("import", "orders", str(sheet))
+    assert done["read_as"] == "trendyol"
+    refused = done["refused"]
+    assert isinstance(refused, list)
+    assert [(each["row_number"], each["code"]) for each in refused] == [(5, "history.state")]
+    found = connection.execute(
+        "SELECT o.source, o.number, o.placed_at AT TIME ZONE 'UTC', l.units, l.unit_price::text,"
+        " l.payable::text, l.commission_percent::text, l.state, o.city, o.buyer_ref"
+        " FROM past_order o JOIN past_order_line l USING (merchant_id, past_order_id) ORDER BY 2"
+    ).fetchall()
+    at = datetime(2026, 4, 3, 18, 15)  # noqa: DTZ001 – of Istanbul, in UTC
+    rest = ("21.5000", "İzmir", "")
+    assert found == [
+        *(
+            ("trendyol", number, at, units, "1249.900000", paid, rest[0], state, *rest[1:])
+            for number, units, paid, state in (
+                ("71", 2, "2399.800000", "sold"),
+                ("72", 1, "1249.900000", "returned"),
+                ("73", 1, "1249.900000", "cancelled"),
+            )
+        )
+    ]
+    kept_texts = connection.execute("SELECT past_order::text FROM past_order").fetchall()
+    assert "Ayşe" not in str(kept_texts)
+    assert "order sheet of Trendyol" in invoke("import", "orders", str(sheet), "--plan").output
+
+
+def test_our_own_columns_stay_our_own(home: Path) -> None:
+    (home / "own.csv").write_text(OWN, encoding="utf-8")
+    done = document("import", "orders", str(home / "own.csv"), "--source", "shop", "--plan")
+    assert done["read_as"] is None
+
+
+def test_history_is_put_back_as_one(home: Path, connection: Connection) -> None:
+    """What the import brought goes; what it found, or another changed since, stays and is named."""
+    header = "order_number;placed_at;sku;units;unit_price\n"
+    file = home / "own.csv"
+    file.write_text(f"{header}1;2025-03-01;A;1;10\n2;2025-03-01;A;1;10\n", encoding="utf-8")
+    document("import", "orders", str(file), "--source", "shop")
+    file.write_text(
+        f"{header}1;2025-03-01;A;1;10\n2;2025-03-01;A;7;10\n3;2025-03-02;A;1;10\n"
+        "4;2025-03-02;A;1;10\n5;2025-03-02;A;1;10\n5;2025-03-02;B;1;10\n",
+        encoding="utf-8",
+    )
+    second = str(document("import", "orders", str(file), "--source", "shop")["import_id"])
+    file.write_text(f"{header}4;2025-03-02;A;1;11\n", encoding="utf-8")
+    document("import", "orders", str(file), "--source", "shop")
+    planned = document("import", "undo", second, "--plan")
+    done = document("import", "undo", second)
+    assert done["removed"] == planned["removed"] == ["shop 3", "shop 5"]
+    kept_ = done["kept"]
+    assert isinstance(kept_, list)
+    assert [(each["code"], each["reason_code"]) for each in kept_] == [
+        ("shop 4", "undo.edited"),
+        ("shop 2", "undo.restated"),
+    ]
+    left = connection.execute(
+        "SELECT number, units, unit_price::integer FROM past_order JOIN past_order_line"
+        " USING (merchant_id, past_order_id) ORDER BY 1"
+    ).fetchall()
+    assert left == [("1", 1, 10), ("2", 7, 10), ("4", 1, 11)]

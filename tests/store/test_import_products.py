@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, date
+from datetime import UTC, date, timedelta
 from decimal import Decimal
 
 import psycopg
@@ -69,7 +69,7 @@ def column(shop: Shop, name: str, table: str = "variant", key: str = "sku") -> d
 
 
 def reasons(plan: ImportPlan) -> list[tuple[str | None, str]]:
-    return [(refusal.sku, str(refusal.reason)) for refusal in plan.refused]
+    return [(refusal.sku, str(refusal.reason_code)) for refusal in plan.refused]
 
 
 async def test_a_first_import_creates_everything_and_books_the_stock_as_receipts(
@@ -271,7 +271,7 @@ async def test_two_skus_may_swap_their_barcodes_but_none_is_taken_away(
     plan = await take(database, shop, swap)
     assert planned == plan
     assert column(shop, "barcode") == {"A": "2", "B": "1", "C": "3"}
-    assert [(r.sku, r.reason, r.params) for r in plan.refused] == [
+    assert [(r.sku, r.reason_code, r.params) for r in plan.refused] == [
         ("D", ImportReason.BARCODE_TAKEN, {"value": "3", "sku": "C"})
     ]
 
@@ -366,7 +366,7 @@ async def test_what_contradicts_the_catalog_is_refused_and_blocks_nothing(
         ),
         product("M", variant("C"), row=7),
     )
-    assert [(r.row_number, r.sku, r.reason) for r in plan.refused] == [
+    assert [(r.row_number, r.sku, r.reason_code) for r in plan.refused] == [
         (7, "C", Reason.SKU_DUPLICATE),
         (2, "A", Reason.PRICE_SALE_ABOVE_LIST),
         (4, "B", ImportReason.CURRENCY_PARTIAL),
@@ -458,7 +458,7 @@ async def test_a_merchants_own_csv_goes_in_with_its_refused_rows_and_progress(
         on_progress=lambda now, total: told.append((now, total)),
     )
     assert [created.sku for created in done.plan.created] == ["A-1", "B-1"]
-    assert [(r.row_number, str(r.reason)) for r in done.plan.refused] == [
+    assert [(r.row_number, str(r.reason_code)) for r in done.plan.refused] == [
         (3, Reason.BARCODE_NUMBER_FORMAT),
         (4, Reason.VAT_RATE_UNKNOWN),
     ]
@@ -525,3 +525,56 @@ async def test_a_first_import_reads_no_table_again_and_again(
     read = {str(name): int(str(count)) for name, count in rows}
     assert len(read) == 5
     assert all(count < 200 for count in read.values()), read
+
+
+# — cut short, and continued —
+
+
+class Cut(Exception):
+    """A power cut."""
+
+
+async def test_what_an_import_continues_with_takes_back_no_newer_count(
+    database: Database, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file was counted before the cut; sales, returns and counts since then are newer."""
+    monkeypatch.setattr("meschain.app.commands.import_products.walk.VARIANTS_PER_CHUNK", 1)
+    skus = ("A", "B", "C", "D", "E")
+    options = replace(OPTIONS, file_hash=b"file")
+    await take(database, shop, *(product(sku, variant(sku, quantity=10)) for sku in skus))
+    counted = [product(sku, variant(sku, quantity=20)) for sku in skus]
+
+    def cut(done: int, _: int) -> None:
+        if done == 1:
+            raise Cut
+
+    with pytest.raises(Cut):
+        await apply_import(
+            database, CLOCK, shop.merchant_id, reading(*counted), options, on_progress=cut
+        )
+    ids = column(shop, "variant_id")
+
+    def move(kind: str, sku: str, delta: int) -> None:
+        shop.connection.execute(
+            "SELECT move_stock(%s, location_id, %s, ARRAY[%s::bigint], ARRAY[%s], '', 'user:ali',"
+            " %s, 1) FROM location WHERE merchant_id = %s",
+            (shop.merchant_id, kind, ids[sku], delta, NOW + timedelta(1), shop.merchant_id),
+        )
+
+    for sku in ("A", "B"):
+        move("sale", sku, -3)
+    move("sale", "C", -4)
+    move("return", "C", 1)
+    move("adjustment", "D", 2)
+
+    other = replace(options, actor="user:ali")
+    done = await apply_import(database, CLOCK, shop.merchant_id, reading(*counted), other)
+    assert done.continued == 1
+    assert on_hand(shop) == {"A": 17, "B": 17, "C": 17, "D": 12, "E": 20}
+    assert [(each.sku, each.reason_code, each.params) for each in done.plan.warnings] == [
+        ("D", ImportReason.COUNTED_SINCE, {"stated": "20", "kept": "12"})
+    ]
+    row = shop.connection.execute(
+        "SELECT actor FROM import_run WHERE import_id = %s", (done.import_id,)
+    ).fetchone()
+    assert row == ("user:ayse, user:ali",)

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
+from meschain.app.commands.import_sheet import SheetRun
+from meschain.cli.tree import root
 from meschain.testing.shop import Shop
 from tests.store.commands import document, invoke
 
@@ -246,26 +249,155 @@ def test_a_sheet_is_put_back_as_one_and_later_edits_stay(kaya: Shop, tmp_path: P
     assert prices(kaya, "B")[1] == 13_000
 
 
-def test_a_sheet_of_several_places_or_of_safety_stock_cannot_be_put_back(
+def test_counts_of_several_places_and_safety_stock_are_put_back_as_one(
     kaya: Shop, tmp_path: Path
 ) -> None:
-    del kaya
+    kaya.connection.execute(
+        "INSERT INTO location (merchant_id, code, name, is_default)"
+        " VALUES (%s, 'depo', 'Depo', false)",
+        (kaya.merchant_id,),
+    )
     sheet = tmp_path / "count.csv"
-    sheet.write_text("sku;quantity;safety_stock\nA;2;1\n", encoding="utf-8")
-    document("import", "stock", str(sheet))
+    sheet.write_text(
+        "sku;location;quantity;safety_stock\nA;;2;1\nB;;9;3\nA;depo;4;\n", encoding="utf-8"
+    )
+    number = str(document("import", "stock", str(sheet))["import_id"])
+    invoke("stock", "safety", "B", "2")
+    done = document("import", "undo", number)
+    assert kept_codes(done) == [("B", ["safety_stock"], "undo.edited")]
+    rows = kaya.connection.execute(
+        "SELECT sku, code, on_hand, safety_stock FROM stock_level JOIN variant"
+        " USING (merchant_id, variant_id) JOIN location USING (merchant_id, location_id)"
+        " ORDER BY 1, 2"
+    ).fetchall()
+    assert rows == [("A", "main", 5, 0), ("B", "main", 8, 2)]
+    assert "was put back before" in invoke("import", "undo", number, status=1).output
+
+
+def kept_codes(done: dict[str, object]) -> list[tuple[object, ...]]:
+    kept = done["kept"]
+    assert isinstance(kept, list)
+    return [(each["code"], each["fields"], each["reason_code"]) for each in kept]
+
+
+def cut_short(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """The command, ended after its first chunk of one row, as by a power cut."""
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("meschain.app.commands.import_sheet.stock.CHUNK", 1)
+        patch.setattr(SheetRun, "tell", cut)
+        CliRunner().invoke(root, words)
+
+
+def test_a_sheet_that_was_cut_short_is_continued_as_one_import(
+    kaya: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sold or counted meanwhile is not taken back by the sheet's older count."""
+    for sku in ("C", "D"):
+        kaya.variant(sku, on_hand=5)
+    sheet = tmp_path / "count.csv"
+    sheet.write_text("sku;quantity\nA;10\nB;20\nC;30\nD;40\n", encoding="utf-8")
+    cut_short(monkeypatch, "import", "stock", str(sheet))
+    assert levels(kaya) == {"A": (10, 0), "B": (8, 0), "C": (5, 0), "D": (5, 0)}
+    kaya.connection.execute(
+        "SELECT move_stock(merchant_id, location_id, 'sale', %s::bigint[], ARRAY[-1, -2], '',"
+        " 'test', now(), 1) FROM location",
+        ([kaya.variants["A"], kaya.variants["B"]],),
+    )
+    invoke("stock", "set", "C", "6")
+
+    done = document("import", "stock", str(sheet))
+    assert levels(kaya) == {"A": (9, 0), "B": (18, 0), "C": (6, 0), "D": (40, 0)}
+    refused = done["refused"]
+    assert isinstance(refused, list)
+    assert [(each["sku"], each["code"]) for each in refused] == [("C", "sheet.counted_since")]
     runs = document("import", "list")["imports"]
     assert isinstance(runs, list)
-    assert not runs[0]["can_undo"]
-    invoke("import", "undo", str(runs[0]["import_id"]), status=1)
+    assert [(run["state"], run["counts"]["changed"]) for run in runs] == [("done", 3)]
+
+    invoke("import", "undo", str(done["import_id"]))
+    assert levels(kaya) == {"A": (4, 0), "B": (6, 0), "C": (6, 0), "D": (5, 0)}
+
+
+def test_a_sheet_read_in_another_way_begins_anew(
+    kaya: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet = tmp_path / "count.csv"
+    sheet.write_text("sku;quantity\nA;10\nB;20\n", encoding="utf-8")
+    cut_short(monkeypatch, "import", "stock", str(sheet))
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(SheetRun, "tell", lambda _, *at: told.append(at))
+    document("import", "stock", str(sheet), "--decimal", ",")
+    assert levels(kaya) == {"A": (10, 0), "B": (20, 0)}
+    assert told == [(2, 2)], "how much is done, and of how much"
+    runs = document("import", "list")["imports"]
+    assert isinstance(runs, list)
+    assert [run["state"] for run in runs] == ["done", "cut_short"]
+
+
+def test_prices_of_a_file_are_an_import_whatever_command_brings_them(
+    kaya: Shop, tmp_path: Path
+) -> None:
+    price = tmp_path / "prices.csv"
+    price.write_text("sku;sale_price\nA;120,00\nB;900,00\n", encoding="utf-8")
+    done = document("price", "set", "--file", str(price))
+    assert prices(kaya, "A")[1] == 12_000
+    refused = done["refused"]
+    assert isinstance(refused, list)
+    assert [each["code"] for each in refused] == ["sheet.price_large"]
+    document("price", "set", "--file", str(price), "--yes-large")
+    assert prices(kaya, "B")[1] == 90_000
+    document("import", "undo", str(done["import_id"]))
+    assert prices(kaya, "A")[1] == 10_000
+    large = invoke("stock", "receive", "A", "2147483647", status=1)
+    assert "larger than the hub can keep" in large.output
+    for amount in ("0", "1000000000000"):
+        assert "is no price" in invoke("price", "set", "A", "--sale", amount, status=1).output
+
+
+def test_refused_rows_that_cannot_be_written_are_said_after_what_was_done(
+    kaya: Shop, tmp_path: Path
+) -> None:
+    sheet, nowhere = tmp_path / "count.csv", tmp_path / "no" / "refused.csv"
+    sheet.write_text("sku;quantity\nA;10\nNO;20\n", encoding="utf-8")
+    lost = invoke("import", "stock", str(sheet), "--refused", str(nowhere), status=1)
+    assert "Changed 1, unchanged 0, refused 1" in lost.output
+    assert f"could not be written to {nowhere}" in lost.output.replace("\n", " ")
+    assert levels(kaya)["A"] == (10, 0)
+    over = invoke("import", "stock", str(sheet), "--refused", str(sheet), status=1)
+    assert "written over" in over.output
+    assert sheet.read_text(encoding="utf-8").count("\n") == 3
+    out = invoke("import", "stock", str(sheet), "--refused", "-")
+    assert out.stdout.splitlines()[1].startswith("NO;20;3;The catalog does not hold")
+    assert "unchanged 1" in out.stderr
 
 
 def test_the_mapping_table_comes_in_by_the_same_door(kaya: Shop, tmp_path: Path) -> None:
-    del kaya
     table = tmp_path / "map.csv"
-    table.write_text("marketplace,kind,scope,ours,theirs\ntrendyol,brand,,Kaya,7\n", "utf-8")
-    counts = document("import", "mapping", str(table))["counts"]
+    header = "marketplace,kind,scope,ours,theirs\n"
+    table.write_text(f"{header}trendyol,brand,,Kaya,7\ntrendyol,brand,,Demir,8\n", "utf-8")
+    first = document("import", "mapping", str(table))
+    counts = first["counts"]
     assert isinstance(counts, dict)
-    assert counts["created"] == 1
+    assert counts["created"] == 2
+    table.write_text(f"{header}trendyol,brand,,Kaya,70\ntrendyol,brand,,Su,9\n", "utf-8")
+    second = str(document("import", "mapping", str(table), "--replace")["import_id"])
+    table.write_text(f"{header}trendyol,brand,,Su,10\n", "utf-8")
+    document("import", "mapping", str(table))
+
+    def held() -> list[tuple[object, ...]]:
+        return kaya.connection.execute("SELECT ours, theirs FROM mapping ORDER BY 1").fetchall()
+
+    planned = document("import", "undo", second, "--plan")
+    assert held() == [("Kaya", "70"), ("Su", "10")]
+    done = document("import", "undo", second)
+    assert done["counts"] == planned["counts"]
+    assert held() == [("Demir", "8"), ("Kaya", "7"), ("Su", "10")]
+    assert kept_codes(done) == [("trendyol brand Su", ["theirs"], "undo.edited")]
+    assert "was put back before" in invoke("import", "undo", second, status=1).output
 
 
 @pytest.mark.parametrize("language", ["en", "tr"])

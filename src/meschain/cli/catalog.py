@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import hashlib
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from meschain.app.commands.import_products import (
-    ImportBusy,
     ImportOptions,
     apply_import,
     plan_import,
@@ -28,6 +26,15 @@ from meschain.app.commands.mapping import (
 )
 from meschain.cli.failure import Failure, Incomplete
 from meschain.cli.files import daily, history
+from meschain.cli.files.said import (
+    check_back,
+    end,
+    fingerprint,
+    reason_text,
+    refusal_documents,
+    say_refused,
+    write_back,
+)
 from meschain.cli.help import Exact, File, Group, Misused, OneOf, Whole, for_merchant, reports
 from meschain.cli.imports import runs
 from meschain.cli.imports.change import change_text
@@ -38,18 +45,14 @@ from meschain.exchange import (
     ENCODINGS,
     FileFormat,
     ReadingOptions,
-    RefusedRow,
     SourceKind,
     read_catalog,
     read_column_map,
-    write_refused,
 )
 from meschain.registry import marketplaces
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from meschain.app.commands.import_products import ImportPlan, Refusal
+    from meschain.app.commands.import_products import ImportPlan
     from meschain.app.commands.mapping import MappingPlan
     from meschain.cli.session import Desk
     from meschain.exchange import CatalogReading, SourceForm, VatPreview
@@ -125,6 +128,7 @@ async def products(
     shop_url: str | None,
     include_disabled: bool,
 ) -> None:
+    check_back(refused, file)
     async with desk.hub.database.merchant(desk.merchant_id) as unit:
         row = await unit.row("view.merchant", {"merchant": desk.merchant_id})
     assert row is not None
@@ -148,21 +152,19 @@ async def products(
         actor=desk.actor,
         location=location,
         file_name=file.name,
-        file_hash=_fingerprint(file),
+        file_hash=fingerprint(file),
         terms_hash=terms_hash(options),
     )
     with desk.out.progress("cli.import.reading", file=file.name):
         reading = await asyncio.to_thread(read_catalog, file, options)
     plan, import_id, continued = await _carry_out(desk, reading, about, is_plan=is_plan)
-    if refused is not None:
-        _write_refused(desk, refused, plan)
-    document = _document(plan, desk.words, file, is_plan=is_plan)
+    lost = write_back(desk, plan.form, plan.refused, back=refused, file=file)
+    document = _document(desk, plan, file, is_plan=is_plan)
     if not desk.out.document(document | {"import_id": import_id, "continued": continued}):
         if continued:
             desk.out.say("cli.import.continued", count=continued)
-        _say_import(desk, plan, is_plan=is_plan, refused=refused)
-    if plan.refused and not plan.variants:
-        raise Incomplete("import_refused", file=file.name, count=len(plan.refused))
+        _say_import(desk, plan, is_plan=is_plan)
+    end(desk, plan.refused, back=refused, lost=lost, file=file, taken=plan.variants)
 
 
 async def _carry_out(
@@ -174,18 +176,10 @@ async def _carry_out(
         if is_plan:
             plan = await plan_import(database, merchant_id, reading, about, on_progress=tick)
             return plan, None, 0
-        try:
-            done = await apply_import(
-                database, desk.hub.clock, merchant_id, reading, about, on_progress=tick
-            )
-        except ImportBusy as busy:
-            raise Failure("import_busy") from busy
+        done = await apply_import(
+            database, desk.hub.clock, merchant_id, reading, about, on_progress=tick
+        )
         return done.plan, done.import_id, done.continued
-
-
-def _fingerprint(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").digest()
 
 
 async def _known_skus(desk: Desk) -> frozenset[str]:
@@ -195,30 +189,7 @@ async def _known_skus(desk: Desk) -> frozenset[str]:
     return frozenset(str(row[0]) for row in rows)
 
 
-def _write_refused(desk: Desk, path: Path, plan: ImportPlan) -> None:
-    def render(reason: str, params: Mapping[str, str]) -> str:
-        return desk.words.text(reason, **_said(params, desk.words))
-
-    rows = [
-        # The catalog's reasons are no members of the reader's, but their texts are found alike.
-        RefusedRow(each.row_number, each.sku, each.reason, each.params, each.raw_row)  # type: ignore[arg-type]
-        for each in plan.refused
-    ]
-    write_refused(path, plan.form, rows, render)
-
-
-def _said(params: Mapping[str, str], words: Catalog) -> dict[str, str]:
-    """Parameters as the texts take them; the problem of a tax class is a text itself."""
-    said = dict(params)
-    if "problem" in said:
-        said["problem"] = words.text(f"vat.problem.{said['problem']}")
-    return said
-
-
-def _document(plan: ImportPlan, words: Catalog, file: Path, *, is_plan: bool) -> dict[str, object]:
-    def reason(key: str, params: Mapping[str, str]) -> str:
-        return words.text(key, **_said(params, words))
-
+def _document(desk: Desk, plan: ImportPlan, file: Path, *, is_plan: bool) -> dict[str, object]:
     return {
         "file": file.name,
         "is_plan": is_plan,
@@ -229,28 +200,12 @@ def _document(plan: ImportPlan, words: Catalog, file: Path, *, is_plan: bool) ->
         "updated": plan.updated,
         "products_created": plan.products_created,
         "products_updated": plan.products_updated,
-        "refused": [
-            {
-                "row_number": each.row_number,
-                "sku": each.sku,
-                "code": each.reason,
-                "reason": reason(each.reason, each.params),
-            }
-            for each in plan.refused
-        ],
-        "warnings": [
-            {
-                "row_number": each.row_number,
-                "sku": each.sku,
-                "code": each.reason_code,
-                "reason": reason(each.reason_code, each.params),
-            }
-            for each in plan.warnings
-        ],
+        "refused": refusal_documents(desk, plan.refused),
+        "warnings": refusal_documents(desk, plan.warnings),
     }
 
 
-def _say_import(desk: Desk, plan: ImportPlan, *, is_plan: bool, refused: Path | None) -> None:
+def _say_import(desk: Desk, plan: ImportPlan, *, is_plan: bool) -> None:
     out, words = desk.out, desk.words
     out.line(words.text("cli.import.form", form=_form(plan.form, words)))
     _say_vat(desk, plan.vat_previews)
@@ -258,19 +213,11 @@ def _say_import(desk: Desk, plan: ImportPlan, *, is_plan: bool, refused: Path | 
         fields = ", ".join(change_text(each, words) for each in change.changes)
         out.say("cli.import.updated", sku=change.sku, row=change.row_number, fields=fields)
     _more(desk, len(plan.updated))
-    for row in plan.refused[:_SHOWN_MAX]:
-        out.say(
-            "cli.import.refused",
-            style="red",
-            row=row.row_number,
-            sku=row.sku or "–",
-            reason=_reason(row, words),
-        )
-    _more(desk, len(plan.refused))
+    say_refused(desk, plan.refused)
     if plan.warnings:
         out.say("cli.import.warnings", count=len(plan.warnings))
         for warning in plan.warnings[:5]:
-            text = words.text(warning.reason_code, **_said(warning.params, words))
+            text = reason_text(warning, words)
             if not warning.row_number:
                 out.say("cli.import.file_warning", reason=text)
                 continue
@@ -282,8 +229,6 @@ def _say_import(desk: Desk, plan: ImportPlan, *, is_plan: bool, refused: Path | 
             )
     ended = "cli.import.planned" if is_plan else "cli.import.done"
     out.line(words.text(ended, **plan.counts), style="bold")
-    if refused is not None and plan.refused:
-        out.say("cli.import.refused_file", file=str(refused))
 
 
 def _form(form: SourceForm, words: Catalog) -> str:
@@ -309,10 +254,6 @@ def _form(form: SourceForm, words: Catalog) -> str:
         key = "cli.import.form.decimal" if of_all else "cli.import.form.decimals"
         parts.append(text(key, separator=separator, columns=named))
     return " · ".join(parts)
-
-
-def _reason(row: Refusal, words: Catalog) -> str:
-    return words.text(row.reason, **_said(row.params, words))
 
 
 def _more(desk: Desk, count: int) -> None:
@@ -384,7 +325,13 @@ async def import_mapping(
         for each in plan.refused
     ]
     if not desk.out.document(
-        {"file": file.name, "is_plan": is_plan, "counts": plan.counts, "refused": refusals}
+        {
+            "file": file.name,
+            "is_plan": is_plan,
+            "import_id": plan.import_id,
+            "counts": plan.counts,
+            "refused": refusals,
+        }
     ):
         _say_mapping(desk, plan, is_plan=is_plan)
     if plan.refused and not plan.changes and not plan.unchanged:

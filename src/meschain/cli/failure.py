@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from meschain.app.commands.import_products import LocationUnknown
+from meschain.app.commands.import_products import ImportBusy, LocationUnknown
 from meschain.app.keeping.bucket import BucketFailed
 from meschain.app.queries.paging import CursorInvalid
 from meschain.channel.http import TransportLost
@@ -127,6 +127,8 @@ _Params = Callable[[BaseException], "dict[str, Param]"]
 _EXPECTED: Final[tuple[tuple[type[BaseException], str, _Params], ...]] = (
     (UnknownMarketplace, "marketplace_unknown", _marketplace),
     (LocationUnknown, "location_unknown", _code),
+    (ImportBusy, "import_busy", _nothing),
+    (psycopg.errors.NumericValueOutOfRange, "number_range", _nothing),
     (psycopg.errors.InsufficientPrivilege, "database_privilege", _words),
     (psycopg.errors.DiskFull, "database_full", _words),
     (psycopg.OperationalError, "database_away", _words),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,25 +18,25 @@ from meschain.app.commands.set_stock import (
     StockChange,
     change_stock,
 )
-from meschain.app.queries.conflicts import read_conflicts
 from meschain.app.queries.stock import read_ledger, read_stock
 from meschain.app.queries.view import money_view
 from meschain.cli.failure import Failure, Incomplete
+from meschain.cli.files.daily import kept_listings, say_kept, take_prices
+from meschain.cli.files.said import Told
 from meschain.cli.help import Exact, File, Group, Whole, for_merchant, reports
 from meschain.cli.session import at_desk
 from meschain.cli.why import signed
 from meschain.domain.money import currency_exponent
-from meschain.exchange.source import Source
+from meschain.exchange.number import AMOUNT_MAX
+from meschain.exchange.sheet.named import SheetOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from meschain.app.queries.conflicts import ConflictView
     from meschain.app.queries.view import MoneyView
     from meschain.cli.session import Desk
 
 _SHOWN_MAX: Final = 50
-_PRICE_COLUMNS: Final = ("sku", "list_price", "sale_price")
 
 
 @click.group("stock", cls=Group)
@@ -204,6 +202,7 @@ def price() -> None:
 @click.option("--sale", "sale_price", type=Exact())
 @click.option("--file", type=File())
 @click.option("--plan", "is_plan", is_flag=True)
+@click.option("--yes-large", "allows_large", is_flag=True)
 @for_merchant
 @reports
 @at_desk
@@ -215,51 +214,30 @@ async def set_price(
     sale_price: Decimal | None,
     file: Path | None,
     is_plan: bool,
+    allows_large: bool,
 ) -> None:
-    is_single = sku is not None and not (list_price is None and sale_price is None)
-    if is_single == (file is not None) or (sku is not None and file is not None):
+    has_price = not (list_price is None and sale_price is None)
+    if file is not None and sku is None and not has_price:
+        told = Told(is_plan, None, SheetOptions())
+        await take_prices(desk, file, told, allows_large=allows_large)
+        return
+    if file is not None or sku is None or not has_price:
         raise Failure("price_what")
     digits = currency_exponent(await _currency(desk))
-    if file is not None:
-        prices = _read_prices(file, digits)
-    else:
-        assert sku is not None
-        prices = [NewPrice(sku, _minor(list_price, digits), _minor(sale_price, digits))]
-    with desk.out.progress("cli.price.setting") as tick:
-        plan = await set_prices(
-            desk.hub.database,
-            desk.hub.clock,
-            desk.merchant_id,
-            prices,
-            actor=desk.actor,
-            is_plan=is_plan,
-            on_progress=tick,
-        )
-    kept = await _kept(desk, plan, sku)
+    plan = await set_prices(
+        desk.hub.database,
+        desk.hub.clock,
+        desk.merchant_id,
+        [NewPrice(sku, _minor(list_price, digits), _minor(sale_price, digits))],
+        actor=desk.actor,
+        is_plan=is_plan,
+    )
+    kept = await kept_listings(desk, plan.changed)
     if not desk.out.document({"is_plan": is_plan, **msgspec.structs.asdict(plan), "kept": kept}):
         _say_prices(desk, plan, is_plan=is_plan)
-        _say_kept(desk, kept)
-    if plan.refused and not plan.changed and not plan.unchanged:
-        raise Incomplete("price_refused", count=len(plan.refused))
-
-
-async def _kept(desk: Desk, plan: PricePlan, sku: str | None) -> list[ConflictView]:
-    """Listings that the new prices do not reach: a panel's price is in force there."""
-    if not plan.changed:
-        return []
-    changed = {change.sku for change in plan.changed}
-    found = await read_conflicts(
-        desk.hub.database, desk.merchant_id, sku=sku, field="price", state="kept"
-    )
-    return [each for each in found if each.sku in changed]
-
-
-def _say_kept(desk: Desk, kept: Sequence[ConflictView]) -> None:
-    for each in kept[:_SHOWN_MAX]:
-        price = desk.out.money(each.their_sale_price)
-        desk.out.say("cli.price.kept", style="red", sku=each.sku, account=each.account, price=price)
-    if len(kept) > _SHOWN_MAX:
-        desk.out.say("cli.more", count=len(kept) - _SHOWN_MAX)
+        say_kept(desk, kept)
+    if plan.refused:
+        raise Incomplete("price_refused")
 
 
 async def _currency(desk: Desk) -> str:
@@ -272,44 +250,12 @@ async def _currency(desk: Desk) -> str:
 def _minor(amount: Decimal | None, digits: int) -> int | None:
     if amount is None:
         return None
+    if not 0 < amount < AMOUNT_MAX:
+        raise Failure("price_range", value=str(amount), most=AMOUNT_MAX)
     scaled = amount.scaleb(digits)
     if scaled != int(scaled):
         raise Failure("price_digits", value=str(amount), digits=digits)
     return int(scaled)
-
-
-def _read_prices(path: Path, digits: int) -> list[NewPrice]:
-    source = Source(path)
-    with source.text(source.detect_encoding()) as opened:
-        text = opened.read()
-    header = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=header.count)
-    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-    names = rows.fieldnames or ()
-    if "sku" not in names or not {"list_price", "sale_price"} & set(names):
-        raise Failure("price_header", file=str(path), columns=", ".join(_PRICE_COLUMNS))
-    prices: list[NewPrice] = []
-    for number, row in enumerate(rows, start=2):
-        cells = {name: (row.get(name) or "").strip() for name in _PRICE_COLUMNS}
-        if any(cells.values()):
-            price = NewPrice(
-                cells["sku"],
-                _amount(path, number, cells["list_price"], digits),
-                _amount(path, number, cells["sale_price"], digits),
-                row_number=number,
-            )
-            prices.append(price)
-    return prices
-
-
-def _amount(path: Path, number: int, cell: str, digits: int) -> int | None:
-    """``1249.90`` or ``1249,90``; grouped thousands could be read in two ways and are refused."""
-    if not cell:
-        return None
-    try:
-        return _minor(Exact().convert(cell, None, None), digits)
-    except (click.BadParameter, Failure) as wrong:
-        raise Failure("price_cell", file=str(path), row=number, value=cell) from wrong
 
 
 def _say_prices(desk: Desk, plan: PricePlan, *, is_plan: bool) -> None:
@@ -341,10 +287,7 @@ def _say_prices(desk: Desk, plan: PricePlan, *, is_plan: bool) -> None:
         )
     for refused in plan.refused[:_SHOWN_MAX]:
         reason = desk.words.text(f"cli.price.refused_{refused.reason}")
-        place = refused.sku or "–"
-        if refused.row_number:
-            place = desk.words.text("cli.price.place", sku=place, row=refused.row_number)
-        desk.out.line(f"{place}: {reason}", style="red")
+        desk.out.line(f"{refused.sku}: {reason}", style="red")
     desk.out.say(
         "cli.price.planned" if is_plan else "cli.price.done",
         changed=len(plan.changed),

@@ -113,7 +113,7 @@ class FirstDay:
             refused=counts["refused"],
         )
         for refusal in done.plan.refused[:_REFUSED_SHOWN]:
-            why = screen.text(refusal.reason, **refusal.params)
+            why = screen.text(refusal.reason_code, **refusal.params)
             screen.point("demo.refused", row=refusal.row_number, sku=refusal.sku or "–", why=why)
         if counts["refused"] > _REFUSED_SHOWN:
             screen.point("demo.refused_more", count=counts["refused"] - _REFUSED_SHOWN)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from meschain.app.commands.import_products.step import Step
 from meschain.domain.text import fold
 from meschain.exchange.sheet.split import split_rows
 from meschain.exchange.source import Source
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from meschain.channel.clock import Clock
     from meschain.store.unit_of_work import Database, UnitOfWork
 
+KIND: Final = "mapping"
 COLUMNS: Final = tuple(each.name for each in fields(MappingRow))
 _OPTIONAL: Final = frozenset({"theirs_name"})
 _DELIMITERS: Final = (",", ";", "\t")
@@ -81,6 +83,7 @@ class MappingPlan:
     changes: list[MappingChange] = field(default_factory=list)
     unchanged: int = 0
     refused: list[RefusedMapping] = field(default_factory=list)
+    import_id: int | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -234,14 +237,19 @@ async def apply_mapping(
         plan = await _plan(unit, merchant_id, reading, replaces=replaces)
         run = await unit.row(
             "catalog.begin_import",
-            key | {"kind": "mapping", "file_name": file_name, "file_hash": reading.fingerprint},
+            key | {"kind": KIND, "file_name": file_name, "file_hash": reading.fingerprint},
         )
         assert run is not None
+        plan.import_id = int(run[0])
         put = [change.after for change in plan.changes if change.after is not None]
         gone = [change.before for change in plan.changes if change.before and not change.after]
-        for name, rows in (("mapping.put", put), ("mapping.drop", gone)):
-            for document in _documents(rows):
-                await unit.run(name, {"merchant": merchant_id, "rows": document})
+        await put_rows(unit, merchant_id, put, gone)
+        if plan.changes:
+            step = Step(
+                mapping=[(_cells(each.before), _cells(each.after)) for each in plan.changes]
+            )
+            about = {"import": run[0], "step": 0, "facts": step.packed()}
+            await unit.run("import.add_step", key | about)
         counts = msgspec.json.encode(plan.counts).decode()
         await unit.run("catalog.end_import", key | {"import": run[0], "counts": counts})
         facts = msgspec.json.encode({"import_id": run[0], "file_name": file_name, **plan.counts})
@@ -249,6 +257,27 @@ async def apply_mapping(
             "catalog.add_audit", key | {"action": "import.mapping", "facts": facts.decode()}
         )
     return plan
+
+
+def _cells(row: MappingRow | None) -> list[str] | None:
+    return None if row is None else [str(getattr(row, name)) for name in COLUMNS]
+
+
+def row_of(cells: Sequence[str] | None) -> MappingRow | None:
+    """A row out of its cells, in the order of ``COLUMNS``; None: there is none."""
+    if cells is None:
+        return None
+    marketplace, kind, *rest = cells
+    return MappingRow(marketplace, MappingKind(kind), *rest)
+
+
+async def put_rows(
+    unit: UnitOfWork, merchant_id: int, put: Sequence[MappingRow], gone: Sequence[MappingRow]
+) -> None:
+    """Create or update rows, and take others away."""
+    for name, rows in (("mapping.put", put), ("mapping.drop", gone)):
+        for document in _documents(rows):
+            await unit.run(name, {"merchant": merchant_id, "rows": document})
 
 
 async def _plan(

@@ -131,12 +131,12 @@ async def _take_in(
         rows = await unit.rows("image.local_files", {"merchant": order.merchant_id})
     held = {(product, variant, place): content for product, variant, place, content in rows}
     walk = _Walk(order, codes, held, told)
-    import_id = await run.begin(KIND)
-    for chunk in _chunks(files):
-        # In a plan nothing is kept, so nothing need be held.
-        async with nullcontext() if order.is_plan else order.store.used():
-            await walk.take(chunk, len(files))
-    await run.end(import_id, KIND, walk.found.counts)
+    async with run.begun(KIND, is_alone=False) as begun:
+        for chunk in _chunks(files):
+            # In a plan nothing is kept, so nothing need be held.
+            async with nullcontext() if order.is_plan else order.store.used():
+                await walk.take(chunk, len(files))
+        await run.end(begun.import_id, KIND, walk.found.counts)
     return walk.found
 
 

@@ -46,7 +46,8 @@ def _passphrase(path: Path | None) -> bytes | None:
 @reports
 @at_desk
 async def export(desk: Desk, path: Path, passphrase_file: Path | None) -> None:
-    manifest = await exported(desk, path, passphrase_file)
+    with desk.out.written(path) as target:
+        manifest = await exported(desk, target, passphrase_file)
     if desk.out.document({"file": str(path), **msgspec.to_builtins(manifest)}):
         return
     rows = sum(part.rows for part in manifest.tables)

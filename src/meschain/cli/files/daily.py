@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from meschain.app.commands.import_sheet import import_prices, import_stock
+from meschain.app.queries.conflicts import read_conflicts
 from meschain.app.queries.view import money_view
 from meschain.cli.files.said import (
     SHOWN_MAX,
     Told,
+    check_back,
     end,
     form_document,
     read_as,
@@ -20,6 +22,7 @@ from meschain.cli.files.said import (
     say_refused,
     say_warnings,
     sheet_run,
+    write_back,
 )
 from meschain.cli.help import Command, File, for_merchant, reports
 from meschain.cli.session import at_desk
@@ -27,8 +30,11 @@ from meschain.exchange.sheet.daily import PRICE_COLUMNS, STOCK_COLUMNS
 from meschain.exchange.sheet.named import open_sheet
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from meschain.app.commands.import_sheet import LevelChange
     from meschain.app.commands.set_price import PriceChange
+    from meschain.app.queries.conflicts import ConflictView
     from meschain.cli.session import Desk
 
 
@@ -46,10 +52,12 @@ async def stock(
     location: str | None,
     told: Told,
 ) -> None:
+    check_back(told.refused, file)
     read = open_sheet(file, STOCK_COLUMNS, told.options)
     with desk.out.progress("cli.import.sheet.reading") as tick:
-        run = sheet_run(desk, file, tick, is_plan=told.is_plan)
+        run = sheet_run(desk, file, tick, told)
         plan = await import_stock(run, read, location=location)
+    lost = write_back(desk, plan.form, plan.refused, back=told.refused, file=file)
     document = {
         "file": file.name,
         "is_plan": told.is_plan,
@@ -66,7 +74,7 @@ async def stock(
         key = "cli.import.sheet.planned" if told.is_plan else "cli.import.sheet.done"
         desk.out.line(desk.words.text(key, **plan.counts), style="bold")
     taken = len(plan.changed) + plan.unchanged
-    end(desk, plan.form, plan.refused, back=told.refused, file=file, taken=taken)
+    end(desk, plan.refused, back=told.refused, lost=lost, file=file, taken=taken)
 
 
 def _say_levels(desk: Desk, changed: list[LevelChange]) -> None:
@@ -102,17 +110,27 @@ async def prices(
     allows_large: bool,
     told: Told,
 ) -> None:
+    await take_prices(desk, file, told, allows_large=allows_large)
+
+
+async def take_prices(desk: Desk, file: Path, told: Told, *, allows_large: bool) -> None:
+    """Take in a sheet of prices and say what came of it. Raises: Failure, FileRefused, OSError."""
+    check_back(told.refused, file)
     read = open_sheet(file, PRICE_COLUMNS, told.options)
     with desk.out.progress("cli.import.sheet.reading") as tick:
-        run = sheet_run(desk, file, tick, is_plan=told.is_plan)
-        plan, left_out = await import_prices(run, read, allows_large=allows_large)
+        run = sheet_run(desk, file, tick, told)
+        plan, left_out, import_id = await import_prices(run, read, allows_large=allows_large)
+    lost = write_back(desk, read.form, left_out, back=told.refused, file=file)
+    kept = await kept_listings(desk, plan.changed)
     counts = {"changed": len(plan.changed), "unchanged": plan.unchanged, "refused": len(left_out)}
     document = {
         "file": file.name,
         "is_plan": told.is_plan,
+        "import_id": import_id or None,
         "form": form_document(read.form),
         "counts": counts,
         "changed": plan.changed,
+        "kept": kept,
         "refused": refusal_documents(desk, left_out),
     }
     if not desk.out.document(document):
@@ -121,8 +139,28 @@ async def prices(
         say_refused(desk, left_out)
         key = "cli.import.sheet.planned" if told.is_plan else "cli.import.sheet.done"
         desk.out.line(desk.words.text(key, **counts), style="bold")
+        say_kept(desk, kept)
     taken = len(plan.changed) + plan.unchanged
-    end(desk, read.form, left_out, back=told.refused, file=file, taken=taken)
+    end(desk, left_out, back=told.refused, lost=lost, file=file, taken=taken)
+
+
+async def kept_listings(desk: Desk, changed: Sequence[PriceChange]) -> list[ConflictView]:
+    """Listings that the new prices do not reach: a panel's price is in force there."""
+    if not changed:
+        return []
+    skus = {change.sku for change in changed}
+    sku = next(iter(skus)) if len(skus) == 1 else None
+    found = await read_conflicts(
+        desk.hub.database, desk.merchant_id, sku=sku, field="price", state="kept"
+    )
+    return [each for each in found if each.sku in skus]
+
+
+def say_kept(desk: Desk, kept: Sequence[ConflictView]) -> None:
+    for each in kept[:SHOWN_MAX]:
+        price = desk.out.money(each.their_sale_price)
+        desk.out.say("cli.price.kept", style="red", sku=each.sku, account=each.account, price=price)
+    say_more(desk, len(kept))
 
 
 def _say_prices(desk: Desk, changed: list[PriceChange]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import click
 from meschain.app.commands.import_orders import HistoryPlan, import_orders
 from meschain.cli.files.said import (
     Told,
+    check_back,
     end,
     form_document,
     read_as,
@@ -18,11 +20,14 @@ from meschain.cli.files.said import (
     say_refused,
     say_warnings,
     sheet_run,
+    write_back,
 )
 from meschain.cli.help import Command, File, for_merchant, reports
 from meschain.cli.session import at_desk
+from meschain.exchange import read_column_map
 from meschain.exchange.sheet.history import HISTORY_COLUMNS
 from meschain.exchange.sheet.named import open_sheet
+from meschain.registry import marketplaces, order_maps
 
 if TYPE_CHECKING:
     from meschain.cli.session import Desk
@@ -43,15 +48,19 @@ async def orders(
     told: Told,
 ) -> None:
     began_s = time.monotonic()
-    read = open_sheet(file, HISTORY_COLUMNS, told.options)
+    check_back(told.refused, file)
+    known_maps = {name: read_column_map(path) for name, path in order_maps().items()}
+    read = open_sheet(file, HISTORY_COLUMNS, replace(told.options, known_maps=known_maps))
     with desk.out.progress("cli.import.sheet.reading") as tick:
-        run = sheet_run(desk, file, tick, is_plan=told.is_plan)
-        plan = await import_orders(run, read, source=source.strip())
+        run = sheet_run(desk, file, tick, told)
+        plan = await import_orders(run, read, source=source.strip() or read.known_as or "")
+    lost = write_back(desk, plan.form, plan.refused, back=told.refused, file=file)
     lines = sum(total.lines for total in plan.sums.values())
     per_second = round(lines / max(time.monotonic() - began_s, 0.001))
     document = {
         "file": file.name,
         "is_plan": told.is_plan,
+        "read_as": read.known_as,
         "import_id": plan.import_id or None,
         "form": form_document(plan.form),
         "counts": plan.counts,
@@ -71,8 +80,11 @@ async def orders(
         "refused": refusal_documents(desk, plan.refused),
     }
     if not desk.out.document(document):
+        if read.known_as is not None:
+            name = marketplaces()[read.known_as].manifest.identity.title
+            desk.out.say("cli.import.history.read_as", name=name)
         _say(desk, plan, per_second, is_plan=told.is_plan)
-    end(desk, plan.form, plan.refused, back=told.refused, file=file, taken=lines)
+    end(desk, plan.refused, back=told.refused, lost=lost, file=file, taken=lines)
 
 
 def _say(desk: Desk, plan: HistoryPlan, per_second: int, *, is_plan: bool) -> None:

@@ -7,23 +7,42 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import click
 
+from meschain import __version__
 from meschain.app.commands.import_sheet import SheetRun
-from meschain.cli.failure import Incomplete
+from meschain.cli.failure import Failure, Incomplete
 from meschain.cli.help import File, OneOf
 from meschain.exchange import ENCODINGS, read_column_map, write_refused
 from meschain.exchange.sheet.named import SheetOptions
 
 if TYPE_CHECKING:
-    from meschain.app.commands.import_sheet import SheetRefusal
+    from collections.abc import Mapping
+
     from meschain.cli.output import Tick
     from meschain.cli.session import Desk
     from meschain.exchange import RowWarning, SourceForm
+    from meschain.exchange.refused import Refused
+    from meschain.messages import Catalog
+
+
+class Row(Protocol):
+    """A row refused or remarked upon."""
+
+    @property
+    def row_number(self) -> int: ...
+    @property
+    def sku(self) -> str | None: ...
+    @property
+    def reason_code(self) -> str: ...
+    @property
+    def params(self) -> Mapping[str, str]: ...
+
 
 SHOWN_MAX: Final = 20
+DOCUMENT_MAX: Final = 10_000  # rows of a JSON document: it is built in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +94,7 @@ def fingerprint(file: Path) -> bytes:
         return hashlib.file_digest(opened, "sha256").digest()
 
 
-def sheet_run(desk: Desk, file: Path, tick: Tick, *, is_plan: bool) -> SheetRun:
+def sheet_run(desk: Desk, file: Path, tick: Tick, told: Told) -> SheetRun:
     return SheetRun(
         database=desk.hub.database,
         clock=desk.hub.clock,
@@ -83,7 +102,8 @@ def sheet_run(desk: Desk, file: Path, tick: Tick, *, is_plan: bool) -> SheetRun:
         actor=desk.actor,
         file_name=file.name,
         file_hash=fingerprint(file),
-        is_plan=is_plan,
+        terms_hash=hashlib.sha256(f"{__version__} {told.options}".encode()).digest(),
+        is_plan=told.is_plan,
         on_progress=tick,
     )
 
@@ -98,32 +118,40 @@ def form_document(form: SourceForm) -> dict[str, object]:
     }
 
 
-def refusal_documents(desk: Desk, refused: Sequence[SheetRefusal]) -> list[dict[str, object]]:
+def reason_text(row: Row, words: Catalog) -> str:
+    """Why a row is left out or remarked upon; the problem of a tax class is a text itself."""
+    params = dict(row.params)
+    if "problem" in params:
+        params["problem"] = words.text(f"vat.problem.{params['problem']}")
+    return words.text(row.reason_code, **params)
+
+
+def refusal_documents(desk: Desk, rows: Sequence[Row]) -> list[dict[str, object]]:
+    """The first of them; how many there are stands in the document's counts."""
     return [
         {
             "row_number": each.row_number,
             "sku": each.sku,
             "code": each.reason_code,
-            "reason": desk.words.text(each.reason_code, **each.params),
+            "reason": reason_text(each, desk.words),
         }
-        for each in refused
+        for each in rows[:DOCUMENT_MAX]
     ]
 
 
 def say_warnings(desk: Desk, warnings: Sequence[RowWarning]) -> None:
     for warning in warnings:
-        reason = desk.words.text(warning.reason_code, **warning.params)
-        desk.out.say("cli.import.file_warning", reason=reason)
+        desk.out.say("cli.import.file_warning", reason=reason_text(warning, desk.words))
 
 
-def say_refused(desk: Desk, refused: Sequence[SheetRefusal]) -> None:
+def say_refused(desk: Desk, refused: Sequence[Row]) -> None:
     for each in refused[:SHOWN_MAX]:
         desk.out.say(
             "cli.import.refused",
             style="red",
             row=each.row_number,
             sku=each.sku or "–",
-            reason=desk.words.text(each.reason_code, **each.params),
+            reason=reason_text(each, desk.words),
         )
     say_more(desk, len(refused))
 
@@ -133,19 +161,40 @@ def say_more(desk: Desk, count: int) -> None:
         desk.out.say("cli.more", count=count - SHOWN_MAX)
 
 
+def check_back(back: Path | None, file: Path) -> None:
+    """Refused rows are not written over the file that they come from. Raises: Failure."""
+    if back is not None and back.exists() and back.samefile(file):
+        raise Failure("refused_over_file", file=str(file))
+
+
+def write_back(
+    desk: Desk, form: SourceForm, refused: Sequence[Refused], *, back: Path | None, file: Path
+) -> Failure | None:
+    """Write the refused rows where that was asked for; what hinders it is told at the end."""
+    if back is None:
+        return None
+    try:
+        with desk.out.written(back) as target:
+            write_refused(target, form, refused, lambda row: reason_text(row, desk.words))
+    except OSError as lost:
+        words = lost.strerror or str(lost)
+        return Failure("refused_unwritten", file=file.name, back=str(back), words=words)
+    return None
+
+
 def end(
     desk: Desk,
-    form: SourceForm,
-    refused: Sequence[SheetRefusal],
+    refused: Sequence[Refused],
     *,
     back: Path | None,
+    lost: Failure | None,
     file: Path,
     taken: int,
 ) -> None:
-    """Write the refused rows back where that was asked for; nothing taken at all is a failure."""
-    if back is not None:
-        write_refused(back, form, refused, lambda code, params: desk.words.text(code, **params))
-        if refused:
-            desk.out.say("cli.import.refused_file", file=str(back))
+    """Say where the refused rows are; nothing taken at all is a failure."""
+    if lost is not None:
+        raise lost
+    if refused and back is not None and str(back) != "-":
+        desk.out.say("cli.import.refused_file", file=str(back))
     if refused and not taken:
         raise Incomplete("import_refused", file=file.name, count=len(refused))

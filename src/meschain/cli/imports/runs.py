@@ -8,10 +8,9 @@ import click
 
 from meschain.app.commands.import_products import (
     AlreadyUndone,
-    ImportBusy,
     ImportUnknown,
-    undo_import,
 )
+from meschain.app.commands.put_back import put_import_back
 from meschain.app.queries.imports import read_imports
 from meschain.cli.failure import Failure
 from meschain.cli.help import Command, Whole, for_merchant, reports
@@ -80,7 +79,7 @@ def _counts(run: ImportRun, desk: Desk) -> str:
 async def undo(desk: Desk, *, number: int, is_plan: bool) -> None:
     try:
         with desk.out.progress("cli.import.undoing") as tick:
-            plan = await undo_import(
+            plan = await put_import_back(
                 desk.hub.database,
                 desk.hub.clock,
                 desk.merchant_id,
@@ -93,8 +92,6 @@ async def undo(desk: Desk, *, number: int, is_plan: bool) -> None:
         raise Failure("import_unknown", number=str(number)) from unknown
     except AlreadyUndone as undone:
         raise Failure("import_undone", number=str(number)) from undone
-    except ImportBusy as busy:
-        raise Failure("import_busy") from busy
     document = {
         "import_id": number,
         "is_plan": is_plan,

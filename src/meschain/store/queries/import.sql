@@ -9,16 +9,23 @@ RETURNING import_id
 -- name: cut_short
 -- The latest unfinished run of just this file, read in just this way. FOR UPDATE waits for a chunk
 -- that a killed process may still have under way: its step holds the run by its foreign key.
-SELECT import_id FROM import_run
+SELECT import_id, started_at FROM import_run
  WHERE merchant_id = %(merchant)s AND kind = %(kind)s AND file_hash = %(file_hash)s
-   AND terms_hash = %(terms_hash)s AND location_id = %(location)s
+   AND terms_hash = %(terms_hash)s AND location_id IS NOT DISTINCT FROM %(location)s::integer
    AND ended_at IS NULL AND undone_at IS NULL AND started_at > %(since)s
    -- Whatever ran to its end since then may have counted anew.
    AND NOT EXISTS (SELECT 1 FROM import_run r
                     WHERE r.merchant_id = %(merchant)s AND r.import_id > import_run.import_id
-                      AND r.kind LIKE 'products:%%' AND r.ended_at IS NOT NULL)
+                      AND (r.kind LIKE 'products:%%' OR r.kind = import_run.kind)
+                      AND r.ended_at IS NOT NULL)
  ORDER BY import_id DESC LIMIT 1
    FOR UPDATE
+
+-- name: continue
+-- Whoever goes on with it is named beside who began.
+UPDATE import_run SET actor = actor || ', ' || %(actor)s
+ WHERE merchant_id = %(merchant)s AND import_id = %(import)s
+   AND %(actor)s <> ALL (string_to_array(actor, ', '))
 
 -- name: add_step
 -- What a chunk changes. Written first, so that it holds the run while the chunk is under way.
@@ -28,6 +35,11 @@ VALUES (%(merchant)s, %(import)s, %(step)s, %(facts)s)
 -- name: step_numbers
 -- The chunks that a run has taken in.
 SELECT step_number FROM import_step
+ WHERE merchant_id = %(merchant)s AND import_id = %(import)s ORDER BY step_number
+
+-- name: steps
+-- What the chunks of a run changed.
+SELECT facts FROM import_step
  WHERE merchant_id = %(merchant)s AND import_id = %(import)s ORDER BY step_number
 
 -- name: step
@@ -125,6 +137,20 @@ SELECT x.variant_id, own.delta,
         FROM stock_movement m
        WHERE m.merchant_id = %(merchant)s AND m.variant_id = x.variant_id
          AND m.location_id = %(location)s AND m.actor = ANY (%(actors)s::text[])) own
+
+-- name: moved_since
+-- Units that others have moved of these variants at a place since some moment, and whether they were
+-- counted or received. A movement without units on hand (a reservation) is none.
+SELECT x.variant_id, since.delta, since.was_counted
+  FROM unnest(%(variants)s::bigint[]) AS x (variant_id)
+ CROSS JOIN LATERAL (
+      SELECT sum(m.on_hand_delta) AS delta,
+             bool_or(m.kind IN ('receipt', 'adjustment')) AS was_counted
+        FROM stock_movement m
+       WHERE m.merchant_id = %(merchant)s AND m.variant_id = x.variant_id
+         AND m.location_id = %(location)s AND m.occurred_at > %(since)s
+         AND m.actor <> %(actor)s AND m.on_hand_delta <> 0) since
+ WHERE since.delta IS NOT NULL
 
 -- name: drop_levels
 -- Levels of variants that were never counted before, once nothing is left in them.

@@ -1,8 +1,9 @@
 -- name: live
--- Orders that the hub itself took in: they are no history. Arrays run in parallel.
-SELECT a.name, o.external_id
+-- Orders that the hub itself took in: they are no history. A source is an account, or all of those of
+-- a marketplace. Arrays run in parallel.
+SELECT DISTINCT x.source, o.external_id
   FROM unnest(%(sources)s::text[], %(numbers)s::text[]) AS x (source, number)
-  JOIN account a ON a.merchant_id = %(merchant)s AND a.name = x.source
+  JOIN account a ON a.merchant_id = %(merchant)s AND x.source IN (a.name, a.marketplace)
  CROSS JOIN LATERAL (
       SELECT l.external_id FROM orders l
        WHERE l.merchant_id = a.merchant_id AND l.account_id = a.account_id
@@ -27,7 +28,7 @@ ON CONFLICT (merchant_id, source, number) DO UPDATE
        (excluded.placed_at, excluded.currency,
         CASE WHEN p.erased_at IS NULL THEN excluded.buyer_ref ELSE '' END, excluded.country,
         excluded.city)
-RETURNING xmax = 0
+RETURNING source, number, past_order_id, xmax = 0
 
 -- name: put_lines
 -- Their lines; what stands as it is stated is not touched. Returns a row for each other one.
@@ -53,11 +54,36 @@ ON CONFLICT (merchant_id, past_order_id, line_number) DO UPDATE
         l.commission_percent, l.state) IS DISTINCT FROM
        (excluded.sku, excluded.barcode, excluded.title, excluded.units, excluded.unit_price,
         excluded.payable, excluded.vat_percent, excluded.commission_percent, excluded.state)
-RETURNING xmax = 0
+RETURNING past_order_id, xmax = 0
+
+-- name: touch
+-- Orders whose lines a run changes: it was the last to change them.
+UPDATE past_order p SET import_id = %(import)s
+  FROM unnest(%(orders)s::bigint[]) AS x (past_order_id)
+ WHERE p.merchant_id = %(merchant)s AND p.past_order_id = x.past_order_id
+RETURNING p.source, p.number
+
+-- name: drop
+-- Orders that a run brought and nobody changed since; their lines go with them. Arrays run in
+-- parallel.
+DELETE FROM past_order p
+ USING unnest(%(sources)s::text[], %(numbers)s::text[]) AS x (source, number)
+ WHERE p.merchant_id = %(merchant)s AND p.source = x.source AND p.number = x.number
+   AND p.import_id = %(import)s
+RETURNING p.source, p.number
+
+-- name: held
+-- Which of these orders there are, and which run changed each last. Arrays run in parallel.
+SELECT p.source, p.number, p.import_id
+  FROM unnest(%(sources)s::text[], %(numbers)s::text[]) AS x (source, number)
+ CROSS JOIN LATERAL (
+      SELECT o.source, o.number, o.import_id FROM past_order o
+       WHERE o.merchant_id = %(merchant)s AND o.source = x.source AND o.number = x.number
+      OFFSET 0) p
 
 -- name: end_orders
 -- Orders that the file holds whole: lines beyond its own go, the total follows the lines. Arrays run
--- in parallel. Returns how many lines went.
+-- in parallel. Returns the order of each line that went.
 WITH given AS (
     SELECT p.past_order_id, x.lines, x.factor
       FROM unnest(%(sources)s::text[], %(numbers)s::text[], %(lines)s::integer[],
@@ -87,9 +113,9 @@ WITH given AS (
                    WHERE k.merchant_id = %(merchant)s AND k.past_order_id = g.past_order_id
                      AND k.line_number > g.lines OFFSET 0) o) x
      WHERE l.ctid = x.place
-    RETURNING 1
+    RETURNING l.past_order_id
 )
-SELECT count(*) FROM gone
+SELECT past_order_id FROM gone
 
 -- name: totals
 -- What is kept, by source and currency.

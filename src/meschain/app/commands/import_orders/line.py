@@ -150,9 +150,9 @@ class LineReader:
         """A time without a zone is the merchant's. Raises: LineRefused."""
         try:
             moment = self._moment(given)
-        except ValueError as unreadable:
+            return (moment if moment.tzinfo else moment.replace(tzinfo=self.zone)).astimezone(UTC)
+        except (ValueError, OverflowError) as unreadable:
             raise LineRefused(HistoryReason.DATE, value=given) from unreadable
-        return (moment if moment.tzinfo else moment.replace(tzinfo=self.zone)).astimezone(UTC)
 
     def _moment(self, given: str) -> datetime:
         found = _LOCAL.fullmatch(given)

@@ -21,12 +21,16 @@ from meschain.app.commands.import_orders.line import (
     month_first_of,
     slashed,
 )
+from meschain.app.commands.import_products.step import Step
 from meschain.app.commands.import_sheet.refusal import SheetRefusal
 from meschain.domain.money import currency_exponent
 from meschain.exchange.fault import Fault
+from meschain.exchange.refused import RefusedRows
 from meschain.exchange.sheet.named import NamedRow
 
 if TYPE_CHECKING:
+    from psycopg.rows import TupleRow
+
     from meschain.app.commands.import_sheet.run import SheetRun
     from meschain.exchange import RefusedRow, RowWarning, SourceForm
     from meschain.exchange.sheet.named import NamedSheet
@@ -68,7 +72,7 @@ class HistoryPlan:
     sums: dict[str, HistorySum] = field(default_factory=dict)
     first_at: datetime | None = None
     last_at: datetime | None = None
-    refused: list[SheetRefusal] = field(default_factory=list)
+    refused: RefusedRows[SheetRefusal] = field(default_factory=lambda: RefusedRows(SheetRefusal))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -100,9 +104,11 @@ async def import_orders(run: SheetRun, sheet: NamedSheet, *, source: str) -> His
     dates = _dates(sheet)
     walk = _Walk(run, sheet, LineReader(source, str(row[2]), zone, month_first_of(dates)), plan)
     await walk.judge()
-    plan.import_id = await run.begin(KIND)
-    await walk.take()
-    await run.end(plan.import_id, KIND, plan.counts)
+    async with run.begun(KIND) as begun:
+        plan.import_id = begun.import_id
+        walk.steps = len(begun.former)
+        await walk.take()
+        await run.end(plan.import_id, KIND, plan.counts)
     return plan
 
 
@@ -127,6 +133,7 @@ class _Walk:
     plan: HistoryPlan
     currencies: dict[OrderKey, str] = field(default_factory=dict)
     bad: dict[OrderKey, int] = field(default_factory=dict)  # order → its first refused row
+    steps: int = 0
 
     async def judge(self) -> None:
         """Every row that cannot be used, and with it the rest of its order."""
@@ -170,7 +177,7 @@ class _Walk:
             elif key in self.bad:
                 self._refuse(row, HistoryReason.INCOMPLETE, {"row": str(self.bad[key])})
         self.bad |= dict.fromkeys(live, 0)
-        self.plan.refused.sort(key=lambda refusal: refusal.row_number)
+        self.plan.refused.sort()
 
     def _key(self, row: NamedRow | RefusedRow) -> OrderKey | None:
         if not isinstance(row, NamedRow):
@@ -202,7 +209,7 @@ class _Walk:
             async with self._unit() as unit:
                 await self._put(unit, chunk)
             done += len(chunk)
-            self.run.tell(done)
+            self.run.tell(done + len(self.plan.refused), self.sheet.row_count)
         self.plan.orders = len(counted)
         keys = sorted(counted)
         for start in range(0, len(keys), CHUNK):
@@ -259,28 +266,46 @@ class _Walk:
         }
         if self.run.is_plan:  # undone chunk by chunk, so an order's head is written with each
             heads = {(line.source, line.number): line for line in reversed(chunk)}
-        await unit.run("past_order.put", at | {"rows": _rows(list(heads.values()), _HEAD)})
+        rows = _rows(list(heads.values()), _HEAD)
+        orders = await unit.rows("past_order.put", at | {"rows": rows})
         put = await unit.rows("past_order.put_lines", at | {"rows": _rows(chunk, _LINE)})
-        created = sum(bool(is_new) for (is_new,) in put)
+        created = sum(bool(is_new) for _, is_new in put)
+        await self._note(unit, orders, {order for order, _ in put})
         self.plan.lines_created += created
         self.plan.lines_updated += len(put) - created
         self.plan.lines_unchanged += len(chunk) - len(put)
 
+    async def _note(self, unit: UnitOfWork, orders: list[TupleRow], touched: set[int]) -> None:
+        """Which orders the chunk brought, and which it changed: ``touched`` by their lines."""
+        if self.run.is_plan or not (orders or touched):
+            return
+        made = {order: (source, number) for source, number, order, is_new in orders if is_new}
+        changed = {(source, number) for source, number, _, is_new in orders if not is_new}
+        if old := touched - made.keys():
+            at = self.run.key | {"import": self.plan.import_id, "orders": sorted(old)}
+            changed |= {
+                (source, number) for source, number in await unit.rows("past_order.touch", at)
+            }
+        step = Step(orders_created=sorted(made.values()), orders_changed=sorted(changed))
+        await self.run.note(unit, self.plan.import_id, self.steps, step)
+        self.steps += 1
+
     async def _end(
         self, unit: UnitOfWork, keys: list[OrderKey], counted: dict[OrderKey, int]
     ) -> None:
-        row = await unit.row(
+        rows = await unit.rows(
             "past_order.end_orders",
             self.run.key
             | {
+                "import": self.plan.import_id,
                 "sources": [source for source, _ in keys],
                 "numbers": [number for _, number in keys],
                 "lines": [counted[key] for key in keys],
                 "factors": [10 ** currency_exponent(self.currencies[key]) for key in keys],
             },
         )
-        assert row is not None
-        self.plan.lines_removed += int(row[0])
+        self.plan.lines_removed += len(rows)
+        await self._note(unit, [], {order for (order,) in rows})
 
 
 def row_number(row: NamedRow | RefusedRow) -> int:

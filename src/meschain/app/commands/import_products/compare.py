@@ -16,6 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from meschain.app.commands.import_products.merge import (
     DraftRefused,
     ImportReason,
@@ -23,7 +25,7 @@ from meschain.app.commands.import_products.merge import (
     merge_variant,
 )
 from meschain.app.commands.import_products.plan import Refusal
-from meschain.exchange import Reason
+from meschain.exchange import Reason, RowWarning
 from meschain.exchange.claim import Claims
 
 if TYPE_CHECKING:
@@ -40,12 +42,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What the catalog holds of a chunk: by SKU, by model code, and who holds which barcode."""
+    """What the catalog holds of a chunk: by SKU, by model code, and who holds which barcode.
+
+    ``moved``: by SKU, the units that others have moved since the import began, and whether they
+    were counted or received then.
+    """
 
     variants: Mapping[str, StoredVariant]
     products: Mapping[str, ProductState]
     holders: Mapping[str, Sequence[str]]
     product_ids: Mapping[str, int] = field(default_factory=dict)
+    moved: Mapping[str, tuple[int, bool]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -84,6 +91,7 @@ class Compared:
     products: list[tuple[ProductState | None, ProductState]] = field(default_factory=list)
     left: list[ProductState] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    warnings: list[RowWarning] = field(default_factory=list)
     late: list[ReadProduct] = field(default_factory=list)
 
 
@@ -107,6 +115,7 @@ def compare(
                     model_code=target_model(read, before),
                     currency=currency,
                 )
+                after = _with_newer_units(before, after, row_number, ground, compared)
                 holder = _foreign_holder(before, after, ground, memory)
                 if holder is not None:
                     if not is_last:
@@ -121,6 +130,29 @@ def compare(
             compared.late.append(part(read, blocked))
         _accept(read, entries, compared, ground, memory)
     return compared
+
+
+def _with_newer_units(
+    before: StoredVariant | None,
+    after: VariantState,
+    row_number: int,
+    ground: Ground,
+    compared: Compared,
+) -> VariantState:
+    """The file counted when the import began; an import that was cut short may end much later.
+
+    What was sold or came back since is added to its count; a newer count stands.
+    """
+    moved = ground.moved.get(after.sku)
+    if moved is None or before is None or after.on_hand is None:
+        return after
+    delta, was_counted = moved
+    kept = before.state.on_hand
+    if not was_counted:
+        return msgspec.structs.replace(after, on_hand=max(after.on_hand + delta, 0))
+    params = {"stated": str(after.on_hand), "kept": str(kept)}
+    compared.warnings.append(RowWarning(row_number, after.sku, ImportReason.COUNTED_SINCE, params))
+    return msgspec.structs.replace(after, on_hand=kept)
 
 
 def _accept(

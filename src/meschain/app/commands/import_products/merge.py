@@ -39,6 +39,7 @@ class ImportReason(StrEnum):
     BARCODE_TAKEN = "import.barcode_taken"  # value, sku
     CURRENCY_PARTIAL = "import.currency_partial"  # before, after, missing
     TEXT_UNSTORABLE = "import.text_unstorable"
+    COUNTED_SINCE = "import.counted_since"  # stated, kept (warning)
 
 
 class DraftRefused(Exception):

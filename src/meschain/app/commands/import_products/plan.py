@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from meschain.exchange.refused import RefusedRows
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from meschain.app.commands.import_products.merge import ImportReason
     from meschain.app.commands.import_products.state import FieldChange
-    from meschain.exchange import Reason, RowWarning, SourceForm, VatPreview
+    from meschain.exchange import RowWarning, SourceForm, VatPreview
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Refusal:
 
     row_number: int
     sku: str | None
-    reason: Reason | ImportReason
+    reason_code: str
     params: Mapping[str, str]
     raw_row: Mapping[str, str] = field(default_factory=dict)
 
@@ -63,7 +64,7 @@ class ImportPlan:
     unchanged: int = 0
     products_created: list[str] = field(default_factory=list)
     products_updated: list[ProductUpdated] = field(default_factory=list)
-    refused: list[Refusal] = field(default_factory=list)
+    refused: RefusedRows[Refusal] = field(default_factory=lambda: RefusedRows(Refusal))
     warnings: list[RowWarning] = field(default_factory=list)
 
     @property

@@ -45,6 +45,7 @@ class Keeping(StrEnum):
     COUNTED = "undo.counted"
     SOLD = "undo.sold"
     GONE = "undo.gone"
+    RESTATED = "undo.restated"
 
 
 KEPT_BY_USE: Final = {

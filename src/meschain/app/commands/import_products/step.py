@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from meschain.app.commands.import_products.merge import ImportReason
 from meschain.app.commands.import_products.plan import (
     Created,
     ProductUpdated,
@@ -18,7 +17,6 @@ from meschain.app.commands.import_products.plan import (
     Updated,
 )
 from meschain.app.commands.import_products.state import ProductState, VariantState, changes_of
-from meschain.exchange import Reason
 
 if TYPE_CHECKING:
     from meschain.app.commands.import_products.compare import Compared, Memory
@@ -51,21 +49,38 @@ class RefusedStep(msgspec.Struct, frozen=True, array_like=True):
     params: dict[str, str]
 
 
-class Step(msgspec.Struct, frozen=True):
+class SafetyStep(msgspec.Struct, frozen=True, array_like=True):
+    """Units held back, before and after."""
+
+    sku: str
+    before: int
+    after: int
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     """A chunk. ``left``: products that variants moved away from, as they were.
 
     ``spoken``: models that the chunk spoke for and left as they were. ``waiting``: SKUs that are
     looked at again when the whole file is known. ``taken``: the SKUs of a chunk of such.
+
+    Of sheets: ``location`` is where units were counted, where that is not the run's. ``mapping``:
+    rows of the mapping table before and after. ``orders_created``, ``orders_changed``: past orders
+    by source and number.
     """
 
-    variants: list[VariantStep]
-    products: list[ProductStep]
-    left: list[ProductState]
-    spoken: list[str]
-    unchanged: int
-    refused: list[RefusedStep]
-    waiting: list[str]
-    taken: list[str]
+    variants: list[VariantStep] = []
+    products: list[ProductStep] = []
+    left: list[ProductState] = []
+    spoken: list[str] = []
+    unchanged: int = 0
+    refused: list[RefusedStep] = []
+    waiting: list[str] = []
+    taken: list[str] = []
+    location: int = 0
+    safety: list[SafetyStep] = []
+    mapping: list[tuple[list[str] | None, list[str] | None]] = []
+    orders_created: list[tuple[str, str]] = []
+    orders_changed: list[tuple[str, str]] = []
 
     @classmethod
     def of(cls, compared: Compared, *, is_last: bool) -> Step:
@@ -85,12 +100,17 @@ class Step(msgspec.Struct, frozen=True):
             spoken=[after.model_code for before, after in compared.products if before == after],
             unchanged=len(compared.entries) - len(changed),
             refused=[
-                RefusedStep(each.row_number, each.sku, each.reason, dict(each.params))
+                RefusedStep(each.row_number, each.sku, each.reason_code, dict(each.params))
                 for each in compared.refused
             ],
             waiting=[draft.sku for read in compared.late for draft in read.draft.variants],
             taken=[entry.after.sku for entry in compared.entries] if is_last else [],
         )
+
+    @property
+    def skus(self) -> set[str]:
+        """Those that changed."""
+        return {each.after.sku for each in self.variants} | {each.sku for each in self.safety}
 
     def packed(self) -> bytes:
         """For the database."""
@@ -121,8 +141,7 @@ class Step(msgspec.Struct, frozen=True):
     def refusals(self) -> list[Refusal]:
         """The refused rows, without their cells."""
         return [
-            Refusal(each.row_number, each.sku, _reason(each.reason), each.params)
-            for each in self.refused
+            Refusal(each.row_number, each.sku, each.reason, each.params) for each in self.refused
         ]
 
     def remember(self, memory: Memory, accepted: set[str]) -> None:
@@ -138,7 +157,3 @@ class Step(msgspec.Struct, frozen=True):
 
 
 _DECODER: Final = msgspec.json.Decoder(Step)
-
-
-def _reason(code: str) -> Reason | ImportReason:
-    return ImportReason(code) if code in set(ImportReason) else Reason(code)

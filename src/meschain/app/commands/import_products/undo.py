@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from meschain.app.commands.import_products.putback import Kept, Memory, PutBack, Use, put_back
+from meschain.app.commands.import_products.putback import (
+    Keeping,
+    Kept,
+    Memory,
+    PutBack,
+    Use,
+    put_back,
+)
 from meschain.app.commands.import_products.state import FieldChange, changes_of
 from meschain.app.commands.import_products.step import Step
 from meschain.app.commands.import_products.walk import read_ground, read_terms, working_alone
@@ -85,20 +92,12 @@ async def undo_import(
 
     Cut short, the same call goes on. Raises: ImportUnknown, AlreadyUndone, ImportBusy.
     """
-    key: dict[str, object] = {"merchant": merchant_id, "import": import_id}
     async with working_alone(database, merchant_id):
-        async with database.merchant(merchant_id) as unit:
-            row = await unit.row("import.run", key)
-            steps = [int(each[0]) for each in await unit.rows("import.step_numbers", key)]
-        if row is None or not steps:
-            raise ImportUnknown(str(import_id))
-        _, location_id, undone_at = row
-        if undone_at is not None:
-            raise AlreadyUndone(str(import_id))
+        location_id, steps = await read_run(database, merchant_id, import_id)
         terms = await read_terms(database, merchant_id, None)
         pen = Pen(
             merchant_id,
-            location_id,
+            location_id or terms.location_id,
             terms.language,
             import_id,
             reason="",
@@ -116,13 +115,36 @@ async def undo_import(
                 return planned
         undo.memory = Memory(barcodes_kept=undo.memory.barcodes_kept)
         plan = await undo.walk(is_plan=False)
-        counts = msgspec.json.encode(plan.counts).decode()
-        facts = msgspec.json.encode({"import_id": import_id, **plan.counts}).decode()
-        at = key | {"now": clock.now(), "actor": actor}
         async with database.merchant(merchant_id) as unit:
-            await unit.run("import.end_undo", at | {"counts": counts})
-            await unit.run("catalog.add_audit", at | {"action": "import.undo", "facts": facts})
+            await end_undo(unit, clock, merchant_id, import_id, plan, actor=actor)
         return plan
+
+
+async def read_run(
+    database: Database, merchant_id: int, import_id: int
+) -> tuple[int | None, list[int]]:
+    """Where a run counted units, and its chunks. Raises: ImportUnknown, AlreadyUndone."""
+    key: dict[str, object] = {"merchant": merchant_id, "import": import_id}
+    async with database.merchant(merchant_id) as unit:
+        row = await unit.row("import.run", key)
+        steps = [int(each[0]) for each in await unit.rows("import.step_numbers", key)]
+    if row is None or not steps:
+        raise ImportUnknown(str(import_id))
+    _, location_id, undone_at = row
+    if undone_at is not None:
+        raise AlreadyUndone(str(import_id))
+    return location_id, steps
+
+
+async def end_undo(
+    unit: UnitOfWork, clock: Clock, merchant_id: int, import_id: int, plan: UndoPlan, *, actor: str
+) -> None:
+    """Record who put the import back, and what came of it."""
+    counts = msgspec.json.encode(plan.counts).decode()
+    facts = msgspec.json.encode({"import_id": import_id, **plan.counts}).decode()
+    at = {"merchant": merchant_id, "import": import_id, "now": clock.now(), "actor": actor}
+    await unit.run("import.end_undo", at | {"counts": counts})
+    await unit.run("catalog.add_audit", at | {"action": "import.undo", "facts": facts})
 
 
 @dataclass(slots=True)
@@ -157,7 +179,10 @@ class _Undo:
             async with self.database.merchant(self.pen.merchant_id) as unit:
                 await unit.run("catalog.plan_by_key")
                 step = await self._step(unit, step_number)
+                if step.location:
+                    self.pen = replace(self.pen, location_id=step.location)
                 ground = await self._ground(unit, step, is_plan=is_plan)
+                await self._safety(unit, step, ground, plan, is_plan=is_plan)
                 back = put_back(step, ground, await self._use(unit, step, ground), self.memory)
                 if not is_plan:
                     await self._write(unit, back, ground)
@@ -178,7 +203,7 @@ class _Undo:
 
     async def _ground(self, unit: UnitOfWork, step: Step, *, is_plan: bool) -> Ground:
         """The catalog as it is; locked against everybody when it is about to be written."""
-        skus = {each.after.sku for each in step.variants}
+        skus = step.skus
         if not is_plan:
             created = sorted(each.after.sku for each in step.variants if each.before is None)
             await unit.run("import.lock_created", self._key(skus=created))
@@ -210,6 +235,35 @@ class _Undo:
             if sku in skus
         }
         return replace(ground, variants={**ground.variants, **held})
+
+    async def _safety(
+        self, unit: UnitOfWork, step: Step, ground: Ground, plan: UndoPlan, *, is_plan: bool
+    ) -> None:
+        """Units held back, where they are what the sheet said; a count that follows sees them."""
+        ids = {
+            ground.variants[each.sku].variant_id: each
+            for each in step.safety
+            if each.sku in ground.variants
+        }
+        if not ids:
+            return
+        levels = await unit.rows("sheet.levels", self._key(variants=sorted(ids)))
+        back: dict[int, int] = {}
+        for variant, _, held in levels:
+            each = ids[variant]
+            if held == each.after:
+                back[variant] = each.before
+                change = FieldChange("safety_stock", held, each.before)
+                plan.put_back.append(PutBackChange(each.sku, (change,)))
+            elif held != each.before:
+                plan.kept.append(Kept(each.sku, ("safety_stock",), Keeping.EDITED))
+        if back and not is_plan:
+            at = self._key(variants=list(back), units=list(back.values()))
+            await unit.run("sheet.set_safety_stocks", at)
+            now_us = microseconds(self.clock.now())
+            row = await unit.row("catalog.refresh_quantity", at | {"now_us": now_us})
+            assert row is not None
+            unit.wake(row[0])
 
     async def _use(self, unit: UnitOfWork, step: Step, ground: Ground) -> Use:
         created = [

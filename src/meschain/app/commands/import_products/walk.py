@@ -33,6 +33,7 @@ from meschain.exchange.fault import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     from psycopg.rows import TupleRow
 
@@ -52,6 +53,11 @@ VARIANTS_PER_CHUNK: Final = 1_000
 
 # A file that was cut short is continued within this time; later it is taken to mean a fresh count.
 CONTINUED_WITHIN: Final = timedelta(hours=24)
+
+
+# How long a daily sheet waits for an import of products, which it would follow in the same minute.
+BUSY_S_MAX: Final = 60.0
+BUSY_LOOK_S: Final = 0.5
 
 
 class LocationUnknown(LookupError):
@@ -137,7 +143,9 @@ async def apply_import(
     """
     terms = await read_terms(database, merchant_id, options.location)
     async with working_alone(database, merchant_id):
-        import_id, done = await _begin(database, clock, merchant_id, reading, options, terms)
+        import_id, began_at, done = await _begin(
+            database, clock, merchant_id, reading, options, terms
+        )
         pen = Pen(
             merchant_id,
             terms.location_id,
@@ -155,6 +163,7 @@ async def apply_import(
             on_progress,
             pen=pen,
             clock=clock,
+            began_at=began_at,
             written=done,
         )
         await walk.walk(reading)
@@ -171,17 +180,20 @@ async def apply_import(
 
 
 @asynccontextmanager
-async def working_alone(database: Database, merchant_id: int) -> AsyncIterator[None]:
+async def working_alone(
+    database: Database, merchant_id: int, clock: Clock | None = None
+) -> AsyncIterator[None]:
     """No second import of the merchant runs meanwhile; a killed process lets go by itself.
 
-    Raises: ImportBusy.
+    With ``clock`` the end of another is waited for, up to ``BUSY_S_MAX``. Raises: ImportBusy.
     """
     key = {"merchant": merchant_id}
     async with database.session() as unit:
-        row = await unit.row("import.work_alone", key)
-        assert row is not None
-        if not row[0]:
-            raise ImportBusy
+        until_s = clock.monotonic_s() + BUSY_S_MAX if clock else 0.0
+        while (row := await unit.row("import.work_alone", key)) is None or not row[0]:
+            if clock is None or clock.monotonic_s() > until_s:
+                raise ImportBusy
+            await clock.sleep(BUSY_LOOK_S)
         try:
             yield
         finally:
@@ -195,8 +207,9 @@ async def _begin(
     reading: CatalogReading,
     options: ImportOptions,
     terms: _Terms,
-) -> tuple[int, set[int]]:
-    """The run's id, and the steps that it has behind it."""
+) -> tuple[int, datetime, set[int]]:
+    """The run's id, when it began, and the steps that it has behind it."""
+    now = clock.now()
     about: dict[str, object] = {
         "merchant": merchant_id,
         "kind": f"products:{reading.form.kind}",
@@ -205,19 +218,20 @@ async def _begin(
         "terms_hash": options.terms_hash,
         "actor": options.actor,
         "location": terms.location_id,
-        "now": clock.now(),
-        "since": clock.now() - CONTINUED_WITHIN,
+        "now": now,
+        "since": now - CONTINUED_WITHIN,
     }
     async with database.merchant(merchant_id) as unit:
         if options.file_hash:
             row = await unit.row("import.cut_short", about)
             if row is not None:
                 about["import"] = row[0]
+                await unit.run("import.continue", about)
                 steps = await unit.rows("import.step_numbers", about)
-                return int(row[0]), {int(step[0]) for step in steps}
+                return int(row[0]), row[1], {int(step[0]) for step in steps}
         row = await unit.row("import.begin", about)
         assert row is not None
-        return int(row[0]), set()
+        return int(row[0]), now, set()
 
 
 def _plan_of(reading: CatalogReading) -> ImportPlan:
@@ -262,6 +276,7 @@ class _Walk:
     on_progress: Progress | None
     pen: Pen | None = None
     clock: Clock | None = None
+    began_at: datetime | None = None
     written: set[int] = field(default_factory=set)
     memory: Memory = field(default_factory=Memory)
     late: list[ReadProduct] = field(default_factory=list)
@@ -278,7 +293,7 @@ class _Walk:
         try:
             while taken := await ahead:
                 ahead = self._read_ahead(reading)
-                self.plan.refused += taken.refused
+                self.plan.refused.extend(taken.refused)
                 self.plan.warnings += taken.warnings
                 self.late += taken.late
                 if self._step in self.written:
@@ -299,7 +314,7 @@ class _Walk:
             self._step = step + 1
         ground = await self._late_ground()
         kept, refused = settle_barcodes(self.late, ground, self.memory)
-        self.plan.refused += _with_rows(refused, self.late)
+        self.plan.refused.extend(_with_rows(refused, self.late))
         # Single variants before the bundles that are made of them.
         for is_bundle in (False, True):
             waiting = [read for each in kept for read in _of_kind(each, is_bundle=is_bundle)]
@@ -347,7 +362,7 @@ class _Walk:
             for read in chunk
             if (places := [n for n, d in enumerate(read.draft.variants) if d.sku in waiting])
         ]
-        self.plan.refused += _with_rows(refused, chunk or self.late)
+        self.plan.refused.extend(_with_rows(refused, chunk or self.late))
         step.note(self.plan)
         self.done += len(skus)
         self.continued += len(skus)
@@ -356,7 +371,7 @@ class _Walk:
     async def _process(self, chunk: Sequence[ReadProduct], *, is_last: bool) -> None:
         async with self.database.merchant(self.merchant_id) as unit:
             await unit.run("catalog.plan_by_key")
-            ground = await self._ground(unit, chunk)
+            ground = await self._with_moved(unit, chunk, await self._ground(unit, chunk))
             compared = compare(
                 chunk, ground, self.memory, currency=self.terms.currency, is_last=is_last
             )
@@ -368,7 +383,8 @@ class _Walk:
                 await unit.run("import.add_step", about | facts)
                 await self.pen.write(unit, compared, ground, now)
         self.late += compared.late
-        self.plan.refused += _with_rows(compared.refused, chunk)
+        self.plan.refused.extend(_with_rows(compared.refused, chunk))
+        self.plan.warnings += compared.warnings
         step.note(self.plan)
         self.done += len(compared.entries)
 
@@ -385,6 +401,32 @@ class _Walk:
             barcodes={draft.barcode for draft in drafts if draft.barcode is not None},
             is_locked=self.pen is not None,
         )
+
+    async def _with_moved(
+        self, unit: UnitOfWork, chunk: Sequence[ReadProduct], ground: Ground
+    ) -> Ground:
+        """The ground with what others have moved since the import began."""
+        counted = [
+            stored
+            for read in chunk
+            for draft in read.draft.variants
+            if draft.quantity is not None
+            and (stored := ground.variants.get(draft.sku)) is not None
+            and (self.written or stored.state.on_hand != draft.quantity)
+        ]
+        if self.pen is None or not counted:
+            return ground
+        skus = {stored.variant_id: stored.state.sku for stored in counted}
+        key: dict[str, object] = {
+            "merchant": self.merchant_id,
+            "location": self.terms.location_id,
+            "variants": sorted(skus),
+            "actor": self.pen.actor,
+            "since": self.began_at,
+        }
+        rows = await unit.rows("import.moved_since", key)
+        moved = {skus[variant]: (int(delta), bool(counted)) for variant, delta, counted in rows}
+        return replace(ground, moved=moved)
 
     async def _late_ground(self) -> Ground:
         variants: dict[str, StoredVariant] = {}

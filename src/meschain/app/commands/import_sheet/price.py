@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from meschain.app.commands.import_products.state import VariantState
-from meschain.app.commands.import_products.step import VariantStep
+from meschain.app.commands.import_products.step import Step, VariantStep
 from meschain.app.commands.import_sheet.refusal import SheetReason, SheetRefusal
 from meschain.app.commands.set_price import NewPrice, PricePlan, set_prices
 from meschain.domain.money import Money
 from meschain.exchange import FileRefused, Reason
 from meschain.exchange.damage import check_sku
 from meschain.exchange.fault import Fault
+from meschain.exchange.refused import RefusedRows
 from meschain.exchange.sheet.named import NamedRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from meschain.app.commands.import_sheet.run import SheetRun
     from meschain.app.commands.set_price import PriceChange, PriceRefusal
@@ -39,9 +40,10 @@ _REASONS: Final = {
 
 async def import_prices(
     run: SheetRun, sheet: NamedSheet, *, allows_large: bool
-) -> tuple[PricePlan, list[SheetRefusal]]:
-    """Take the sheet in, or say what it would change: what changes, and every row left out.
+) -> tuple[PricePlan, RefusedRows[SheetRefusal], int]:
+    """Take the sheet in, or say what it would change.
 
+    What changes, every row left out, and the import's number (0 for a plan).
     Amounts are in the SKU's own currency; a row that names another is refused. A price that more
     than halves or grows by more than half is refused unless ``allows_large``. Raises: FileRefused.
     """
@@ -52,9 +54,8 @@ async def import_prices(
         place = await unit.row("stock.location", run.key | {"location": None})
         assert row is not None
         foreign: dict[str, str] = dict(await unit.rows("sheet.foreign_currencies", run.key))
-    import_id = await run.begin(KIND, location=int(place[0]) if place else None)
     home = str(row[2])
-    refused: list[SheetRefusal] = []
+    refused = RefusedRows(SheetRefusal)
     prices: list[NewPrice] = []
     seen: dict[str, int] = {}
     for each in sheet.rows():
@@ -75,27 +76,33 @@ async def import_prices(
         else:
             prices.append(price)
 
-    steps = count()
+    async with run.begun(KIND, location=int(place[0]) if place else None) as begun:
+        steps = count(len(begun.former))
 
-    async def record(unit: UnitOfWork, changes: list[PriceChange]) -> None:
-        await run.note(unit, import_id, next(steps), [_step(change) for change in changes])
+        async def record(unit: UnitOfWork, changes: list[PriceChange]) -> None:
+            step = Step(variants=[_step(change) for change in changes])
+            await run.note(unit, begun.import_id, next(steps), step)
 
-    plan = await set_prices(
-        run.database,
-        run.clock,
-        run.merchant_id,
-        prices,
-        actor=run.actor if run.is_plan else f"import:{import_id}",
-        is_plan=run.is_plan,
-        allows_large=allows_large,
-        record=record,
-        on_progress=run.on_progress,
-    )
-    refused += _late(plan.refused, sheet)
-    refused.sort(key=lambda refusal: refusal.row_number)
-    counts = {"changed": len(plan.changed), "unchanged": plan.unchanged, "refused": len(refused)}
-    await run.end(import_id, KIND, counts)
-    return plan, refused
+        plan = await set_prices(
+            run.database,
+            run.clock,
+            run.merchant_id,
+            prices,
+            actor=begun.actor,
+            is_plan=run.is_plan,
+            allows_large=allows_large,
+            record=record,
+            on_progress=run.on_progress,
+        )
+        refused.extend(_late(plan.refused, sheet))
+        refused.sort()
+        counts = {
+            "changed": len(plan.changed) + begun.changed,
+            "unchanged": plan.unchanged - begun.changed,
+            "refused": len(refused),
+        }
+        await run.end(begun.import_id, KIND, counts)
+    return plan, refused, begun.import_id
 
 
 def _step(change: PriceChange) -> VariantStep:
@@ -141,13 +148,10 @@ def _refusal(
     return SheetRefusal(row.number, sku, reason, params, row.raw_row)
 
 
-def _late(refusals: list[PriceRefusal], sheet: NamedSheet) -> list[SheetRefusal]:
+def _late(refusals: list[PriceRefusal], sheet: NamedSheet) -> Iterator[SheetRefusal]:
     """What the catalog refused, with the rows' cells, for which the file is walked once more."""
     by_row = {refusal.row_number: refusal for refusal in refusals}
-    if not by_row:
-        return []
-    return [
-        SheetRefusal(row.number, each.sku, _REASONS[each.reason], each.params, row.raw_row)
-        for row in sheet.rows()
-        if isinstance(row, NamedRow) and (each := by_row.get(row.number)) is not None
-    ]
+    for row in sheet.rows() if by_row else ():
+        if isinstance(row, NamedRow) and (each := by_row.get(row.number)) is not None:
+            reason = _REASONS[each.reason]
+            yield SheetRefusal(row.number, each.sku, reason, each.params, row.raw_row)

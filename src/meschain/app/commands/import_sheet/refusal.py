@@ -15,6 +15,7 @@ class SheetReason(StrEnum):
     SKU_UNKNOWN = "sheet.sku_unknown"
     TWICE = "sheet.twice"  # row
     BUNDLE = "sheet.bundle"
+    COUNTED_SINCE = "sheet.counted_since"  # kept
     LOCATION_UNKNOWN = "sheet.location_unknown"  # value
     NOTHING = "sheet.nothing"
     CURRENCY_OTHER = "sheet.currency_other"  # given, held

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from meschain.app.commands.import_products.state import VariantState
-from meschain.app.commands.import_products.step import VariantStep
+from meschain.app.commands.import_products.step import SafetyStep, Step, VariantStep
 from meschain.app.commands.import_sheet.refusal import SheetReason, SheetRefusal
 from meschain.channel.clock import microseconds
 from meschain.exchange import FileRefused, Reason
 from meschain.exchange.damage import check_sku
 from meschain.exchange.fault import Fault
+from meschain.exchange.refused import RefusedRows
 from meschain.exchange.sheet.named import NamedRow
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from psycopg.rows import TupleRow
 
-    from meschain.app.commands.import_sheet.run import SheetRun
+    from meschain.app.commands.import_sheet.run import Begun, SheetRun
     from meschain.exchange import RowWarning, SourceForm
     from meschain.exchange.sheet.named import NamedSheet
     from meschain.store.unit_of_work import UnitOfWork
@@ -52,7 +53,7 @@ class StockPlan:
     import_id: int = 0
     changed: list[LevelChange] = field(default_factory=list)
     unchanged: int = 0
-    refused: list[SheetRefusal] = field(default_factory=list)
+    refused: RefusedRows[SheetRefusal] = field(default_factory=lambda: RefusedRows(SheetRefusal))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -84,31 +85,22 @@ async def import_stock(run: SheetRun, sheet: NamedSheet, *, location: str | None
         found = await unit.rows("sheet.locations", run.key)
     places = {str(code): int(place) for place, code, _ in found}
     home = location or next((str(code) for _, code, is_default in found if is_default), "")
-    place = _only_place(sheet, home, places)
-    plan.import_id = await run.begin(KIND, location=place)
-    walk = _Walk(run, plan, places, can_undo=place is not None)
-    done = 0
-    for chunk in _chunks(_wanted(sheet, home, places, plan)):
-        for code, wanted in sorted(chunk.items()):
-            await walk.take(code, wanted)
-            done += len(wanted)
-        run.tell(done)
-    plan.refused.sort(key=lambda refusal: refusal.row_number)
-    await run.end(plan.import_id, KIND, plan.counts)
+    async with run.begun(KIND, location=places.get(home)) as begun:
+        plan.import_id = begun.import_id
+        walk = _Walk(run, plan, places, begun, steps=len(begun.former))
+        done = 0
+        for chunk in _chunks(_wanted(sheet, home, places, plan)):
+            for code, wanted in sorted(chunk.items()):
+                await walk.take(code, wanted)
+                done += len(wanted)
+            run.tell(done + len(plan.refused), sheet.row_count)
+        plan.refused.sort()
+        former = {
+            "changed": len(plan.changed) + begun.changed,
+            "unchanged": plan.unchanged - begun.changed,
+        }
+        await run.end(plan.import_id, KIND, plan.counts | former)
     return plan
-
-
-def _only_place(sheet: NamedSheet, home: str, places: Mapping[str, int]) -> int | None:
-    """Where the sheet counts units; None where it speaks of several places, or of safety stock.
-
-    Only a count at one place can be put back, which is all that an import run has room for.
-    """
-    if "safety_stock" in sheet.fields:
-        return None
-    if "location" not in sheet.fields:
-        return places.get(home)
-    codes = {row.text("location") or home for row in sheet.rows() if isinstance(row, NamedRow)}
-    return places.get(codes.pop()) if len(codes) == 1 else None
 
 
 def _wanted(
@@ -157,8 +149,8 @@ class _Walk:
     run: SheetRun
     plan: StockPlan
     places: Mapping[str, int]
-    can_undo: bool
-    steps: int = 0
+    begun: Begun
+    steps: int
 
     async def take(self, code: str, chunk: Sequence[_Wanted]) -> None:
         """One place's part of a chunk: a transaction of its own, for locks go by variant first."""
@@ -168,7 +160,7 @@ class _Walk:
             "location": self.places[code],
             "now": now,
             "now_us": microseconds(now),
-            "actor": f"import:{plan.import_id}",
+            "actor": self.begun.actor,
             "reason": run.file_name,
         }
         async with run.database.merchant(run.merchant_id) as unit:
@@ -186,34 +178,48 @@ class _Walk:
             levels = {
                 int(variant): (int(on_hand), int(safety)) for variant, on_hand, safety in before
             }
+            moved = await self._moved(unit, at, variants)
             changes: dict[int, LevelChange] = {}
             for variant in variants:
                 on_hand, safety = levels.get(variant, (0, 0))
                 wanted = known[variant]
+                delta, was_counted = moved.get(variant, (0, False))
+                if was_counted and wanted.quantity is not None:
+                    kept = str(on_hand)
+                    plan.refused.append(wanted.refused(SheetReason.COUNTED_SINCE, kept=kept))
+                    continue
+                quantity = on_hand if variant in counted else None
                 change = LevelChange(
                     row_number=wanted.row.number,
                     sku=wanted.sku,
                     location=code,
-                    quantity_before=on_hand if variant in counted else None,
-                    quantity=wanted.quantity
-                    if wanted.quantity is not None
-                    else on_hand
-                    if variant in counted
-                    else None,
+                    quantity_before=quantity,
+                    quantity=quantity
+                    if wanted.quantity is None
+                    else max(wanted.quantity + delta, 0),
                     safety_stock_before=safety,
                     safety_stock=safety if wanted.safety_stock is None else wanted.safety_stock,
                 )
                 if change.quantity != change.quantity_before or change.safety_stock != safety:
                     changes[variant] = change
-            plan.unchanged += len(known) - len(changes)
+                else:
+                    plan.unchanged += 1
             plan.changed += sorted(changes.values(), key=lambda change: change.row_number)
             if changes and not run.is_plan:
+                step = _step(changes, {str(row[1]): str(row[3]) for row in rows}, self.places[code])
+                await run.note(unit, plan.import_id, self.steps, step)
                 await _write(unit, at, changes, counted)
-                if self.can_undo:
-                    currencies = {str(row[1]): str(row[3]) for row in rows}
-                    steps = [_step(each, currencies[each.sku]) for each in changes.values()]
-                    await run.note(unit, plan.import_id, self.steps, steps)
-                    self.steps += 1
+                self.steps += 1
+
+    async def _moved(
+        self, unit: UnitOfWork, at: Mapping[str, object], variants: list[int]
+    ) -> dict[int, tuple[int, bool]]:
+        """Units that others have moved since the sheet was counted, where it was cut short then."""
+        if not self.begun.former:
+            return {}
+        about = {"variants": variants, "since": self.begun.began_at}
+        rows = await unit.rows("import.moved_since", {**at, **about})
+        return {int(each): (int(delta), bool(counted)) for each, delta, counted in rows}
 
     def _stands(self, wanted: _Wanted, held: Mapping[str, TupleRow]) -> bool:
         row = held.get(wanted.sku)
@@ -226,11 +232,20 @@ class _Walk:
         return False
 
 
-def _step(change: LevelChange, currency: str) -> VariantStep:
-    """The count before and after; nothing else is compared when it is put back."""
-    before = VariantState(change.sku, "", currency, on_hand=change.quantity_before)
-    after = msgspec.structs.replace(before, on_hand=change.quantity)
-    return VariantStep(change.row_number, before, after)
+def _step(changes: Mapping[int, LevelChange], currencies: Mapping[str, str], location: int) -> Step:
+    """Counts and safety stock before and after; nothing else is compared when put back."""
+    variants: list[VariantStep] = []
+    safety: list[SafetyStep] = []
+    for change in changes.values():
+        if change.quantity != change.quantity_before:
+            currency = currencies[change.sku]
+            before = VariantState(change.sku, "", currency, on_hand=change.quantity_before)
+            after = msgspec.structs.replace(before, on_hand=change.quantity)
+            variants.append(VariantStep(change.row_number, before, after))
+        if change.safety_stock != change.safety_stock_before:
+            held = (change.safety_stock_before, change.safety_stock)
+            safety.append(SafetyStep(change.sku, *held))
+    return Step(variants=variants, safety=safety, location=location)
 
 
 async def _write(
