@@ -368,6 +368,24 @@ def test_a_wrong_passphrase_keeps_nothing(
     assert everything(new) == before
 
 
+def test_a_wrong_passphrase_is_found_before_anything_is_brought(
+    old: tuple[House, Shop], new: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, _ = old
+    archive, wrong = tmp_path / "kaya.zip", tmp_path / "wrong.txt"
+    house.invoke("merchant", "export", "--to", str(archive), *passphrase(tmp_path))
+    wrong.write_text("yanlış", encoding="utf-8")
+    begun: list[str] = []
+
+    async def begin(_: read._Walk, name: str) -> None:
+        begun.append(name)
+
+    monkeypatch.setattr(read._Walk, "begin", begin)  # noqa: SLF001 – the first thing written
+    words = ("merchant", "import", str(archive), "--passphrase-file", str(wrong))
+    assert "passphrase" in new.invoke(*words, status=1).stderr
+    assert not begun
+
+
 def everything(house: House) -> dict[str, list[tuple[Any, ...]]]:
     return {
         table: house.execute(f"SELECT t::text FROM {table} t ORDER BY 1")  # noqa: S608 – of ours

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 from zipfile import BadZipFile, ZipFile
@@ -113,6 +114,8 @@ async def import_archive(
         manifest = _manifest(archive)
         seal = _seal(manifest, passphrase)
         _check(archive, manifest)
+        if seal is not None:
+            _try(archive, seal)
         called = _called(manifest, name, clock)
         if called in known:
             raise MerchantNameTaken(called)
@@ -226,6 +229,17 @@ def _check(archive: ZipFile, manifest: Manifest) -> None:
             raise ArchiveRefused(ArchiveProblem.DAMAGED, member) from missing
         if digest.hexdigest() != part.sha256:
             raise ArchiveRefused(ArchiveProblem.DAMAGED, member)
+
+
+def _try(archive: ZipFile, seal: Seal) -> None:
+    """Whether the passphrase is right, before all rows are brought. Raises: ArchiveRefused."""
+    member = f"sealed/{CREDENTIALS_PART}.jsonl"
+    with archive.open(member) as file:
+        for line in islice(_lines(file, member), 1):
+            try:
+                seal.open(msgspec.json.decode(line, type=SealedCredential).sealed, CREDENTIALS)
+            except msgspec.MsgspecError as wrong:
+                raise ArchiveRefused(ArchiveProblem.DAMAGED, member) from wrong
 
 
 def _members(manifest: Manifest) -> Iterator[tuple[str, Part]]:
