@@ -324,11 +324,11 @@ def test_a_row_of_every_table_comes_along(
         assert before, table
         after = new.rows(table, theirs, *without)
         assert set(before) <= set(after) if table in GROWING else before == after, table
-    # Each reference to an account is one to its new number.
+    # Each reference to an account is one to its new number; 0 is none.
     ((account,),) = new.execute("SELECT account_id FROM account WHERE merchant_id = %s", theirs)
     for table in TABLES:
         found = {json.loads(row).get("account_id", account) for row in new.rows(table, theirs)}
-        assert found <= {account, None}, table
+        assert found <= {account, None, 0}, table
 
 
 def test_without_a_passphrase_no_secret_leaves_the_hub(
@@ -484,6 +484,10 @@ def _no_such_account(parts: dict[str, bytes], _: dict[str, Any]) -> None:
     ).encode() + b"\n"  # fmt: skip
 
 
+def _no_sealed_part(_: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    manifest["sealed"] = []
+
+
 def _no_salt(_: dict[str, bytes], manifest: dict[str, Any]) -> None:
     manifest["salt"] = "abc"
 
@@ -500,7 +504,7 @@ def _no_language(_: dict[str, bytes], manifest: dict[str, Any]) -> None:
     "change",
     [
         *(_no_utf8, _no_json, _no_json_in_rows, _no_base64, _no_seal, _no_such_account),
-        *(_no_salt, _no_zone, _no_language),
+        *(_no_salt, _no_sealed_part, _no_zone, _no_language),
     ],
 )
 def test_an_archive_that_was_rewritten_is_refused_in_words_and_keeps_nothing(

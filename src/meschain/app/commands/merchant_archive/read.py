@@ -216,6 +216,9 @@ def _check(archive: ZipFile, manifest: Manifest) -> None:
     """Every part is there, of a table we know, and as it was written."""
     if {part.name for part in manifest.tables} - set(TABLES):
         raise ArchiveRefused(ArchiveProblem.OTHER, MANIFEST)
+    sealed = {part.name for part in manifest.sealed}
+    if manifest.salt is not None and not sealed >= {CREDENTIALS_PART, ORDERS_PART}:
+        raise ArchiveRefused(ArchiveProblem.DAMAGED, MANIFEST)
     check_images(archive, manifest)
     for member, part in _members(manifest):
         digest = hashlib.sha256()
