@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import tomllib
-from functools import cache
 from importlib import resources
+from typing import Final
 
-
-@cache
-def _english() -> dict[str, str]:
-    """The texts beside this module; in other languages the catalogs of those above hold them."""
-    text = (resources.files(__package__) / "messages.toml").read_text(encoding="utf-8")
-    texts: dict[str, str] = tomllib.loads(text)["en"]
-    return texts
+# In other languages the catalogs of those above hold them. Read now: a process that has become the
+# server's user may be allowed to read nothing any more.
+_ENGLISH: Final[dict[str, str]] = tomllib.loads(
+    (resources.files(__package__) / "messages.toml").read_text(encoding="utf-8")
+)["en"]
 
 
 class EmbeddedPostgresError(Exception):
     """The embedded server cannot do what was asked; `code` and `params` say why."""
 
     def __init__(self, code: str, **params: object) -> None:
-        assert code in _english(), code
+        assert code in _ENGLISH, code
         super().__init__(code, params)
         self.code = code
         self.params = params
 
     def __str__(self) -> str:
-        return _english()[self.code].format(**self.params)
+        return _ENGLISH[self.code].format(**self.params)
