@@ -227,6 +227,10 @@ async def everything(run: Run, files: Files, sandbox: SandboxHost) -> None:
     await run("webhook", "remove", "trendyol", hooks[0]["webhook_id"])
     undone = next(each for each in runs if each["kind"].startswith("products"))
     await run("import", "undo", str(undone["import_id"]))
+    await run("personal-data", "keep", "trendyol", "--days", "30")
+    await run("personal-data", "find", first)
+    await run("personal-data", "erase", third, "--when-ended")
+    await run("personal-data", "due")
     await run("account", "disarm", "trendyol")
     await run(
         "account", "reconnect", "trendyol", "--credentials-file", files.given("accounts.json")
@@ -247,8 +251,8 @@ def filled(param: click.Parameter) -> tuple[str, ...]:
 # What an argument or option names, by its name on the command line.
 NAMES = {
     **dict.fromkeys(("account", "account_option", "name"), "account"),
-    **dict.fromkeys(("sku", "skus"), "sku"),
-    "number": "order",
+    **dict.fromkeys(("sku", "skus", "code"), "sku"),
+    **dict.fromkeys(("number", "numbers", "text", "buyer"), "order"),
     "location": "location",
     "webhook_id": "webhook",
 }
@@ -273,13 +277,21 @@ NAMES_NOTHING = {
     },
 }
 # One's own, narrowed to nothing: it refuses nothing or does not say what, and shows nothing.
-NARROWS = {("conflict list", "sku"), ("conflict resolve", "sku"), ("listing publish", "skus")}
+NARROWS = {
+    *(("conflict list", "sku"), ("conflict resolve", "sku"), ("listing publish", "skus")),
+    *(("image list", "code"), ("image add", "code"), ("personal-data find", "text")),
+}
 READS = {
+    "image add": "photos/TRK-7.jpg",
     "import stock": "stock.csv",
     "import prices": "prices.csv",
     "import orders": "history.csv",
     "import mapping": "mapping.csv",
     "mapping import": "mapping.csv",
+}
+INSTEAD = {  # of the arguments, where an option stands for them
+    "account_option": ("--all", "--yes", "--keep", "hub"),
+    "buyer": ("--when-ended",),
 }
 ALSO = {
     "account set": ("--share", "90"),
@@ -311,8 +323,8 @@ def told_of(
 ) -> list[str]:
     """The command with that word for the parameter, and everything else as it should be."""
     name = " ".join(path)
-    if param.name == "account_option":
-        return [*path, "--all", "--yes", "--keep", "hub", *typed(param, word)]
+    if param.name in INSTEAD:
+        return [*path, *INSTEAD[param.name], *typed(param, word)]
     words = [*path, *ALSO.get(name, ())]
     for each in command_at(path).params:
         kind = named_by(name, each)
@@ -358,7 +370,8 @@ async def test_every_command_refuses_what_another_merchant_calls_its_own(
             result = await asyncio.to_thread(CliRunner().invoke, root, [*words, *kaya])
             spoken = result.stdout + result.stderr
             is_refused = result.exit_code == 1 and word in spoken
-            if not is_refused and (" ".join(path), param.name) not in NARROWS:
+            narrows = (" ".join(path), param.name) in NARROWS and result.exit_code in {0, 1}
+            if not is_refused and not narrows:
                 wrong.append((words, result.exit_code, spoken))
             assert MARK not in spoken.replace(word, ""), words
             assert MARK.encode() not in files.written(), words
@@ -398,7 +411,10 @@ def make_both(
                 "webhook": str(row[1]),
             }
         )
-    connection.execute("DELETE FROM data_key")  # nobody here can open them
+    connection.execute("DELETE FROM data_key")  # nobody here can open them, nor what they seal
+    connection.execute(
+        "UPDATE orders SET person_sealed = NULL, raw_sealed = NULL, key_number = NULL"
+    )
     connection.execute("UPDATE account SET marketplace = 'trendyol'")
     both[0]["account"] = "ours"  # which is added with real credentials
     return both[0], both[1]
