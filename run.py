@@ -764,7 +764,7 @@ def test(arguments: list[str]) -> None:
     ensure("dev")
     given = ["-m", "not slow"] if is_on("QUICK") else []
     if not arguments:
-        workers = min(2 * (os.cpu_count() or 1), 8)  # most slow tests wait, as sales do
+        workers = min(3 * (os.cpu_count() or 1), 8)  # most slow tests wait, as sales do
         given += ["-n", str(workers), "--dist", "loadgroup"] if workers > 1 else []
     become("pytest", given + arguments)
 

@@ -576,6 +576,10 @@ async def test_an_order_is_read_packed_and_labelled_and_every_number_explains_it
 
     picked = (await shop("order", "pick", number["trendyol"], "--json")).document
     assert picked["is_taken"] is True
+    # What it spent of the quotas is known exactly, so the next command need not wait a window.
+    with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+        states = connection.execute("SELECT (pacer ->> 'final')::boolean FROM ownership").fetchall()
+    assert states == [(True,), (True,)]
     [package] = items(picked["packages"])
     assert (package["taken_state"], package["wanted_state"]) == ("picking", "picking")
     assert "accepted by the marketplace" in (await shop("order", "show", number["trendyol"])).out

@@ -225,7 +225,7 @@ async def test_images_reach_both_marketplaces_and_bad_ones_are_refused_before_an
     assert "cannot be reached" in refused["KZK-GONE"]
 
     for name in ("trendyol", "n11"):
-        await shell("listing", "publish", name, "--wait", "30")
+        await shell("listing", "publish", name, "--wait", "3")
     address = "https://hub.example/images/"
     for name in ("trendyol", "n11"):
         shown = await images_shown(sandbox, name, "KZK-GOOD")

@@ -87,7 +87,7 @@ async def command(*words: str, status: int = 0) -> str:
 @pytest.fixture
 def markets(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Marketplace]:
     """The marketplaces, with our own waits cut short."""
-    return hastened(monkeypatch)
+    return hastened(monkeypatch, quotas_finer=10)
 
 
 def commands_go_to(patch: pytest.MonkeyPatch, url: str, home: Path) -> None:

@@ -98,7 +98,8 @@ async def carried_out(desk: Desk, account: AccountRow) -> AsyncIterator[None]:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await ownership.renew([served])  # what we spent of its quotas, for the next owner
+            # What we spent of its quotas, for the next owner; nothing is sent after it.
+            await ownership.renew([served], final=True)
     finally:
         await ownership.release()
 

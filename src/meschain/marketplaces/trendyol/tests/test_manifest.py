@@ -44,9 +44,10 @@ def test_every_state_of_the_machine_is_a_neutral_state() -> None:
     assert set(map(PackageState, states.values())) == set(PackageState)
 
 
-def test_every_advice_has_a_text_in_both_languages() -> None:
+def test_every_advice_and_credential_has_a_text_in_both_languages() -> None:
     texts = tomllib.loads((FOLDER / "messages.toml").read_text())
     used = set(re.findall(r'"(advice\.trendyol\.[a-z_]+)"', SOURCE))
+    used |= {f"credential.trendyol.{each.name}" for each in channel()[0].manifest.credentials}
     assert texts["en"].keys() == texts["tr"].keys() == used
 
 
