@@ -87,8 +87,9 @@ async def test_a_running_hub_lets_go_of_a_merchant_that_is_deleted_and_serves_th
         await asyncio.sleep(2.0)  # whatever the hub still wrote would be there by now
         left = await rows_left(database_url, leaving)
         assert {table: rows for table, rows in left.items() if rows} == {}
-        assert trade.hub.engine.accounts == [stays]
-        assert stays.has_lease
+        (served,) = trade.hub.engine.accounts  # on a busy machine perhaps under a lease taken anew
+        assert served.account_id == stays.account_id
+        assert served.has_lease
 
 
 async def test_the_marketplace_is_told_to_call_a_deleted_merchant_no_more(
