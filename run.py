@@ -39,6 +39,7 @@ PROBE_TIMEOUT_S = 20
 INSTALL_TIMEOUT_S = 1800
 CHECK_TIMEOUT_S = 900
 STEPS = 4
+FAILED_MAX = 5  # as many failed tests are tried once more by themselves; more have one cause
 # What only some need; each has a lock of its own, and stays when the environment is made anew.
 EXTRAS = ("s3", "traces")
 
@@ -187,6 +188,10 @@ Dil: MESCHAIN_LANG=en ya da tr.""",
     "extra_unknown": (
         "There is no extra “{name}”. There are: {known}",
         "“{name}” diye bir ek yok. Olanlar: {known}",
+    ),
+    "test_again": (
+        "\nFailed beside others: {count}. Once more, alone; what fails again is a defect.",
+        "\nBirlikte koşarken başarısız: {count}. Bir kez de tek başına; yine başarısız olan hatadır.",
     ),
     "bench_list": ("Benchmarks (make bench BENCH=<name>):", "Ölçümler (make bench BENCH=<ad>):"),
     "bench_unknown": ("There is no benchmark “{name}”.", "“{name}” diye bir ölçüm yok."),
@@ -763,10 +768,28 @@ def demo(arguments: list[str]) -> None:
 def test(arguments: list[str]) -> None:
     ensure("dev")
     given = ["-m", "not slow"] if is_on("QUICK") else []
-    if not arguments:
-        workers = min(3 * (os.cpu_count() or 1), 8)  # most slow tests wait, as sales do
-        given += ["-n", str(workers), "--dist", "loadgroup"] if workers > 1 else []
-    become("pytest", given + arguments)
+    workers = min(3 * (os.cpu_count() or 1), 8)  # most slow tests wait, as sales do
+    if arguments or workers == 1:
+        become("pytest", given + arguments)
+    os.chdir(ROOT)
+    pytest = [str(VENV_PYTHON), "-m", "pytest"]
+    status = subprocess.call([*pytest, *given, "-n", str(workers), "--dist", "loadgroup"])
+    failed = failed_tests() if status == 1 else []
+    if not 0 < len(failed) <= FAILED_MAX:
+        sys.exit(status)
+    # Several at once on few cores, a test of real processes may miss its time.
+    print(text("test_again", count=len(failed)), flush=True)
+    become("pytest", ["-p", "no:randomly", "-n", "0", *failed])
+
+
+def failed_tests() -> list[str]:
+    """Ids of those that failed in the run that has just ended."""
+    path = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
+    try:
+        found: dict[str, bool] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return sorted(found)
 
 
 def check(_: list[str]) -> None:
