@@ -191,7 +191,7 @@ Dil: MESCHAIN_LANG=en ya da tr.""",
     ),
     "test_again": (
         "\nFailed beside others: {count}. Once more, alone; what fails again is a defect.",
-        "\nBirlikte koşarken başarısız: {count}. Bir kez de tek başına; yine başarısız olan hatadır.",
+        "\nBirlikte koşarken başarısız: {count}. Bir kez de tek başına; yine olmayan hatadır.",
     ),
     "bench_list": ("Benchmarks (make bench BENCH=<name>):", "Ölçümler (make bench BENCH=<ad>):"),
     "bench_unknown": ("There is no benchmark “{name}”.", "“{name}” diye bir ölçüm yok."),

@@ -578,8 +578,8 @@ async def test_an_order_is_read_packed_and_labelled_and_every_number_explains_it
     assert picked["is_taken"] is True
     # What it spent of the quotas is known exactly, so the next command need not wait a window.
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
-        states = connection.execute("SELECT (pacer ->> 'final')::boolean FROM ownership").fetchall()
-    assert states == [(True,), (True,)]
+        known = connection.execute("SELECT (pacer ->> 'final')::boolean FROM ownership").fetchall()
+    assert known == [(True,), (True,)]
     [package] = items(picked["packages"])
     assert (package["taken_state"], package["wanted_state"]) == ("picking", "picking")
     assert "accepted by the marketplace" in (await shop("order", "show", number["trendyol"])).out
