@@ -13,8 +13,8 @@ from typing import Final, Generic, Protocol, TypeVar, overload
 HELD_MAX: Final = 1_000
 
 
-class Refused(Protocol):
-    """A row left out, by a reader (``RefusedRow``) or by what the hub holds."""
+class ToldRow(Protocol):
+    """A row refused or remarked upon."""
 
     @property
     def row_number(self) -> int: ...
@@ -24,6 +24,11 @@ class Refused(Protocol):
     def reason_code(self) -> str: ...
     @property
     def params(self) -> Mapping[str, str]: ...
+
+
+class Refused(ToldRow, Protocol):
+    """A row left out, by a reader (``RefusedRow``) or by what the hub holds."""
+
     @property
     def raw_row(self) -> Mapping[str, str]: ...
 

@@ -150,7 +150,7 @@ class Vault:
     def _open(key: AESGCM, sealed: bytes, context: bytes) -> bytes:
         try:
             return key.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context)
-        except InvalidTag as wrong:
+        except (InvalidTag, ValueError) as wrong:  # the latter: too short to hold a nonce
             raise VaultLocked(context.decode()) from wrong
 
 

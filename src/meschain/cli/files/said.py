@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -19,26 +19,11 @@ from meschain.exchange import ENCODINGS, read_column_map, write_refused
 from meschain.exchange.sheet.named import SheetOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from meschain.cli.output import Tick
     from meschain.cli.session import Desk
     from meschain.exchange import RowWarning, SourceForm
-    from meschain.exchange.refused import Refused
+    from meschain.exchange.refused import Refused, ToldRow
     from meschain.messages import Catalog
-
-
-class Row(Protocol):
-    """A row refused or remarked upon."""
-
-    @property
-    def row_number(self) -> int: ...
-    @property
-    def sku(self) -> str | None: ...
-    @property
-    def reason_code(self) -> str: ...
-    @property
-    def params(self) -> Mapping[str, str]: ...
 
 
 SHOWN_MAX: Final = 20
@@ -118,7 +103,7 @@ def form_document(form: SourceForm) -> dict[str, object]:
     }
 
 
-def reason_text(row: Row, words: Catalog) -> str:
+def reason_text(row: ToldRow, words: Catalog) -> str:
     """Why a row is left out or remarked upon; the problem of a tax class is a text itself."""
     params = dict(row.params)
     if "problem" in params:
@@ -126,7 +111,7 @@ def reason_text(row: Row, words: Catalog) -> str:
     return words.text(row.reason_code, **params)
 
 
-def refusal_documents(desk: Desk, rows: Sequence[Row]) -> list[dict[str, object]]:
+def refusal_documents(desk: Desk, rows: Sequence[ToldRow]) -> list[dict[str, object]]:
     """The first of them; how many there are stands in the document's counts."""
     return [
         {
@@ -144,7 +129,7 @@ def say_warnings(desk: Desk, warnings: Sequence[RowWarning]) -> None:
         desk.out.say("cli.import.file_warning", reason=reason_text(warning, desk.words))
 
 
-def say_refused(desk: Desk, refused: Sequence[Row]) -> None:
+def say_refused(desk: Desk, refused: Sequence[ToldRow]) -> None:
     for each in refused[:SHOWN_MAX]:
         desk.out.say(
             "cli.import.refused",
